@@ -1,0 +1,30 @@
+# make demo   train and evaluate JVI on scikit-learn's digits, draw a picture
+# make test   run the tests        make lint   check style
+# make install   create .venv with everything that the above need (done by each of them)
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_ENV := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
+
+.PHONY: demo test lint install clean
+
+demo: install
+	$(BIN)/python scripts/demo.py
+
+test: install
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+install: .venv/installed
+
+.venv/installed: requirements.txt constraints.txt pyproject.toml tests/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "jvi needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(PIP_ENV) $(BIN)/pip install --quiet --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv build *.egg-info demo-output

@@ -1,0 +1,170 @@
+"""Chainer 7.8.1, unchanged, on NumPy 2 and CuPy 14.
+
+`install` makes the next ``import chainer`` work; nothing stays patched in NumPy. What breaks
+otherwise, and where:
+
+- ``chainer._environment_check`` imports numpy.distutils and pkg_resources, which are gone,
+  only to print warnings: an empty module takes its place.
+- ``functions.array.as_strided`` uses ``numpy.sctypes`` when imported and when called.
+- ``functions.array.resize_images`` uses ``numpy.float`` when called.
+- ``distributions.categorical`` appends to the result of ``numpy.meshgrid``, now a tuple.
+- ``iterators.multiprocess_iterator`` calls ``Thread.setDaemon``, which is deprecated.
+
+The last four functions get a copy of their globals in which that one module is replaced by a
+view of it with the missing name.
+"""
+
+import importlib.abc
+import importlib.util
+import os
+import sys
+import threading
+import types
+import warnings
+from contextlib import contextmanager
+from importlib.metadata import version
+
+import numpy as np
+
+__all__ = ["install"]
+
+CHAINER = "7.8.1"
+TESTED_NUMPY = ((2, 0), (2, 5))
+
+_SCTYPES = {
+    "int": [np.int8, np.int16, np.int32, np.int64],
+    "uint": [np.uint8, np.uint16, np.uint32, np.uint64],
+    "float": [np.float16, np.float32, np.float64, np.longdouble],
+    "complex": [np.complex64, np.complex128, np.clongdouble],
+    "others": [bool, object, bytes, str, np.void],
+}
+
+
+def install():
+    """Prepare ``import chainer``; safe to call more than once.
+
+    If Chainer has been imported already (by somebody else's shim, since it cannot be imported on
+    NumPy 2 without one) its functions are repaired at once.
+
+    Raises
+    ------
+    ImportError
+        When Chainer is imported, now or later, and is not version 7.8.1.
+    """
+    if "chainer" in sys.modules:
+        _repair()
+    elif not any(isinstance(finder, _ChainerFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _ChainerFinder())
+
+
+class _ChainerFinder(importlib.abc.MetaPathFinder):
+    """Finds nothing itself: sees ``import chainer`` coming and wraps its execution."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != "chainer":
+            return None
+        sys.meta_path.remove(self)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            sys.meta_path.insert(0, self)
+        if spec is not None and spec.loader is not None:
+            spec.loader.exec_module = _guarded(spec.loader.exec_module)
+        return spec
+
+
+def _guarded(exec_module):
+    def run(module):
+        _check_versions()
+        # CuPy 14 has no cuDNN; without this the first use of a GPU warns about it.
+        os.environ.setdefault("CHAINER_CUDNN", "0")
+        with _missing_names():
+            exec_module(module)
+        _repair()
+
+    return run
+
+
+def _check_versions():
+    found = version("chainer")
+    if found != CHAINER:
+        raise ImportError(
+            f"jvi needs Chainer {CHAINER}, found {found}: pip install chainer=={CHAINER}"
+        )
+    numpy_version = tuple(int(part) for part in np.__version__.split(".")[:2])
+    low, high = TESTED_NUMPY
+    if not low <= numpy_version <= high:
+        warnings.warn(
+            f"jvi has not been tested with NumPy {np.__version__}, only with "
+            f"{low[0]}.{low[1]} to {high[0]}.{high[1]}",
+            stacklevel=2,
+        )
+
+
+@contextmanager
+def _missing_names():
+    """What Chainer's modules ask for while they are being imported."""
+    stub = types.ModuleType("chainer._environment_check")
+    stub.check = lambda: None
+    sys.modules[stub.__name__] = stub
+    lacks_sctypes = "sctypes" not in vars(np)
+    if lacks_sctypes:
+        np.sctypes = _SCTYPES
+    try:
+        yield
+    finally:
+        if lacks_sctypes:
+            del np.sctypes
+
+
+def _repair():
+    """Give the four functions that meet a removed name when called what they miss."""
+    from chainer.distributions.categorical import Categorical
+
+    as_strided = sys.modules["chainer.functions.array.as_strided"]
+    resize_images = sys.modules["chainer.functions.array.resize_images"]
+    prefetch = sys.modules["chainer.iterators.multiprocess_iterator"]._PrefetchLoop
+    places = [
+        (as_strided.AsStridedGrad, "forward", {"np": _View(np, sctypes=_SCTYPES)}),
+        (resize_images, "compute_indices_and_weights", {"numpy": _View(np, float=float)}),
+        (Categorical, "log_prob", {"numpy": _View(np, meshgrid=_meshgrid_list)}),
+        (prefetch, "launch_thread", {"threading": _View(threading, Thread=_Thread)}),
+    ]
+    for owner, name, replaced in places:
+        setattr(owner, name, _rebound(getattr(owner, name), replaced))
+
+
+class _View(types.ModuleType):
+    """A module with a few names of its own; all others are the module's."""
+
+    def __init__(self, module, **names):
+        super().__init__(module.__name__)
+        self.__dict__.update(names, _module=module)
+
+    def __getattr__(self, name):
+        return getattr(self.__dict__["_module"], name)
+
+
+class _Thread(threading.Thread):
+    def setDaemon(self, daemonic):
+        self.daemon = daemonic
+
+
+def _meshgrid_list(*arrays, **options):
+    return list(np.meshgrid(*arrays, **options))
+
+
+def _rebound(function, replaced):
+    """A copy of `function` whose globals hold `replaced`."""
+    copy = types.FunctionType(
+        function.__code__,
+        function.__globals__ | replaced,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    copy.__kwdefaults__ = function.__kwdefaults__
+    copy.__doc__ = function.__doc__
+    copy.__module__ = function.__module__
+    copy.__qualname__ = function.__qualname__
+    return copy

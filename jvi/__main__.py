@@ -1,0 +1,25 @@
+"""`python -m jvi COMMAND …` runs the commands of scripts/."""
+
+import sys
+from importlib import import_module
+
+COMMANDS = {
+    "train": "train a model",
+    "evaluate": "estimate log-likelihoods of a trained model",
+    "demo": "train and evaluate on scikit-learn's digits, draw a picture",
+    "jvicount": "count the terms of the jackknife objective",
+}
+
+
+def main():
+    name = sys.argv[1] if len(sys.argv) > 1 else None
+    if name not in COMMANDS:
+        print("usage: python -m jvi COMMAND [options]\n")
+        for command, what in COMMANDS.items():
+            print(f"  {command:10} {what}")
+        sys.exit(0 if name in ("-h", "--help") else 2)
+    import_module(f"jvi.scripts.{name}").main(sys.argv[2:])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Devices, array namespaces and random streams: the only place that knows NumPy from CuPy."""
+
+from contextlib import nullcontext
+
+import array_api_compat
+import numpy as np
+
+__all__ = ["device", "float64", "float64_context", "namespace", "normals", "stream", "to_host"]
+
+# What a random stream is for; the position is part of its key, so append, never reorder.
+PURPOSES = (
+    "initial parameters",
+    "order",
+    "binarisation",
+    "training noise",
+    "evaluation noise",
+    "validation noise",
+    "bootstrap",
+    "pictures",
+)
+
+
+def namespace(array):
+    """The array API namespace of `array`: NumPy, CuPy, PyTorch, JAX or array-api-strict."""
+    return array_api_compat.array_namespace(array)
+
+
+def float64(array):
+    """`array` in float64, on its own device."""
+    xp = namespace(array)
+    return xp.astype(array, xp.float64, copy=False)
+
+
+def float64_context(array):
+    """A context in which the library of `array` computes in float64.
+
+    JAX makes float64 arrays only where it is told to; every other library needs nothing.
+    """
+    if array_api_compat.is_jax_array(array):
+        import jax
+
+        return jax.enable_x64(True)
+    return nullcontext()
+
+
+def to_host(array):
+    """`array` as a NumPy array; copies only from a GPU."""
+    return array if isinstance(array, np.ndarray | np.generic) else array.get()
+
+
+def device(number):
+    """The Chainer device that the command line calls `number`.
+
+    Parameters
+    ----------
+    number : int
+        -1 for the CPU (NumPy), otherwise the number of a GPU (CuPy).
+
+    Raises
+    ------
+    ValueError
+        When there is no such GPU, with the reason.
+    """
+    import chainer
+
+    if number < -1:
+        raise ValueError(f"device {number} does not exist: use -1 for the CPU or 0, 1, … for a GPU")
+    if number == -1:
+        return chainer.get_device("@numpy")
+    problem = _gpu_problem(number)
+    if problem:
+        raise ValueError(f"GPU {number} cannot be used: {problem}; use -g -1 for the CPU")
+    return chainer.get_device(f"@cupy:{number}")
+
+
+def _gpu_problem(number):
+    """Why GPU `number` cannot be used, or None."""
+    try:
+        import cupy
+    except ImportError:
+        return "CuPy is not installed (pip install 'jvi[cuda13]' or 'jvi[cuda12]')"
+    if not cupy.cuda.is_available():
+        return "CuPy finds no CUDA driver or GPU"
+    count = cupy.cuda.runtime.getDeviceCount()
+    return f"this machine has {count} GPU(s)" if number >= count else None
+
+
+def stream(seed, purpose, *keys):
+    """The random stream of one purpose (and epoch, iteration, data point, …) under a seed.
+
+    Streams with different keys are independent, and a stream does not depend on what was drawn
+    from any other; that is why results do not depend on batch sizes or on interruptions.
+
+    Parameters
+    ----------
+    seed : int
+        The run's seed.
+    purpose : str
+        One of `PURPOSES`.
+    *keys : int
+        What distinguishes this stream among those of its purpose.
+
+    Returns
+    -------
+    numpy.random.Generator
+    """
+    key = (PURPOSES.index(purpose), *keys)
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def normals(shape, rng, device):
+    """Standard normal float32 noise on `device`.
+
+    Drawn on the host, so that CPU and GPU compute with the same numbers.
+    """
+    return device.send(rng.standard_normal(shape, dtype=np.float32))

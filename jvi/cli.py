@@ -1,0 +1,59 @@
+"""What all commands share: one-line errors, numbers from options, tables."""
+
+import functools
+import sys
+
+__all__ = ["command", "number", "table"]
+
+
+def command(main):
+    """Make a user's mistake end in one line on stderr and exit status 1, without a traceback."""
+
+    @functools.wraps(main)
+    def run(argv=None):
+        try:
+            main(argv)
+        except (ValueError, OSError, ArithmeticError, ImportError, MemoryError) as error:
+            sys.exit(f"error: {_one_line(error)}")
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+    return run
+
+
+def _one_line(error):
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def number(arguments, option, kind=int, least=None):
+    """The value of a numeric option.
+
+    Raises
+    ------
+    ValueError
+        When it is no number of that kind or less than `least`.
+    """
+    text = arguments[option]
+    try:
+        value = kind(text)
+    except ValueError:
+        what = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{option} must be {what}, not {text!r}") from None
+    if least is not None and not value >= least:
+        raise ValueError(f"{option} must be at least {least}, not {text}")
+    return value
+
+
+def table(rows, header):
+    """Rows of text as lines of right-aligned columns, the first one left-aligned."""
+    rows = [header, *rows]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

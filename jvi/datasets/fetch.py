@@ -1,0 +1,87 @@
+"""Where the files of a data set come from: a folder of the user's, the cache, or a mirror."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jvi.files import atomic_write
+
+__all__ = ["cache_folder", "fetch", "local_folder"]
+
+
+def local_folder(data_dir=None):
+    """The user's folder of data sets: `data_dir`, else what JVI_DATA names, else None.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When there is no such folder, or it is a file.
+    """
+    given = data_dir or os.environ.get("JVI_DATA")
+    if not given:
+        return None
+    folder = Path(given).expanduser()
+    if not folder.exists():
+        raise FileNotFoundError(f"data folder {folder} does not exist (--data-dir or JVI_DATA)")
+    if not folder.is_dir():
+        raise ValueError(f"data folder {folder} is a file (--data-dir or JVI_DATA)")
+    return folder
+
+
+def cache_folder():
+    """The user's cache, laid out like any other folder of data sets."""
+    import pooch
+
+    return Path(pooch.os_cache("jvi"))
+
+
+def fetch(target, urls, read, advice):
+    """Read the cached file `target`; when it is missing or damaged, download it first.
+
+    A download only gets its place in the cache after it has been read without an error.
+
+    Parameters
+    ----------
+    target : Path
+        The file in the cache.
+    urls : iterable of str
+        Mirrors, tried in turn.
+    read : callable
+        Takes a path, returns the data; ValueError means that the file is damaged or a wrong one.
+    advice : str
+        What the user can do when no mirror works.
+
+    Returns
+    -------
+    What `read` returns.
+
+    Raises
+    ------
+    FileNotFoundError
+        When no mirror works, with a reason for each.
+    """
+    if target.is_file():
+        with suppress(ValueError):
+            return read(target)
+    failures = []
+    for url in urls:
+        try:
+            with atomic_write(target) as temporary:
+                return _download(url, temporary, read)
+        except OSError as error:  # this includes all errors of requests
+            failures.append(f"{urlsplit(url).netloc}: {error.strerror or type(error).__name__}")
+        except ValueError:
+            failures.append(f"{urlsplit(url).netloc}: damaged file")
+    reasons = "; ".join(failures)
+    raise FileNotFoundError(
+        f"{target.name} could not be downloaded to {target.parent} ({reasons}): {advice}"
+    )
+
+
+def _download(url, path, read):
+    """Download one file with a progress bar, and read it."""
+    import pooch
+
+    pooch.HTTPDownloader(progressbar=True)(url, path, None)
+    return read(path)

@@ -1,0 +1,71 @@
+"""Omniglot at 28 × 28 pixels."""
+
+import zipfile
+import zlib
+
+import numpy as np
+
+from jvi.datasets.dataset import Dataset
+from jvi.datasets.fetch import cache_folder, local_folder
+
+__all__ = ["load"]
+
+# What np.load raises for a file that is no .npz, is cut off, has a wrong checksum or lacks a key.
+UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile)
+
+
+def load(data_dir=None):
+    """Load Omniglot: 22,722 training, 1,623 validation and 8,115 test images, each ink = 1.
+
+    Every one of the 1,623 characters was drawn by 20 people. Drawers 1 to 14 are for training,
+    15 for validation and 16 to 20 for testing, so validation asks the question of the test: known
+    characters, drawn by others.
+
+    The file is `omniglot/omniglot28.npz`: `images` (N, 28, 28) of bytes, ink = 255, area-averaged
+    from the originals of 105 × 105, and `drawer` (N,). This is *not* the resampling of the IWAE
+    paper's file, so log-likelihoods must not be compared with its Omniglot column.
+
+    Parameters
+    ----------
+    data_dir : str or Path, optional
+        A folder that holds `omniglot/`; else JVI_DATA; else the user's cache. There is no
+        download: no public mirror of this very file is known.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    FileNotFoundError
+        When the file is missing.
+    ValueError
+        When it is damaged or holds something else.
+
+    Source: Lake, Salakhutdinov and Tenenbaum (2015), Science 350.
+    """
+    folder = local_folder(data_dir) or cache_folder()
+    path = folder / "omniglot" / "omniglot28.npz"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist and cannot be downloaded: "
+            "put it into FOLDER/omniglot and name FOLDER by --data-dir or JVI_DATA"
+        )
+    images, drawer = _read(path)
+    images = images.reshape(len(images), -1) / np.float32(255)
+    parts = (drawer <= 14, drawer == 15, drawer >= 16)
+    return Dataset("omniglot", *(images[part] for part in parts), (28, 28))
+
+
+def _read(path):
+    """`images` and `drawer` of the file, checked."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            images, drawer = archive["images"], archive["drawer"]
+    except UNREADABLE as error:
+        raise ValueError(f"{path} is damaged or not an Omniglot file: {error}") from error
+    if images.dtype != np.uint8 or images.shape != (*drawer.shape, 28, 28):
+        raise ValueError(f"{path}: images must be bytes of shape (N, 28, 28), one for each drawer")
+    if not np.array_equal(np.unique(drawer), np.arange(1, 21)):
+        raise ValueError(f"{path}: drawers must be 1 to 20")
+    return images, drawer

@@ -1,0 +1,173 @@
+"""Evidence of a trained model on a data set, in bounded memory."""
+
+import math
+from typing import NamedTuple
+
+import chainer
+import numpy as np
+from tqdm import tqdm
+
+from jvi import backend
+from jvi.bounds import effective_sample_size, elbo, iwae, normalised_weights
+from jvi.jackknife import jackknife
+from jvi.model import ROWS
+
+__all__ = ["BOUNDS", "Evaluation", "evaluate"]
+
+# Log-weights held at a time, over all data points of a block: 8 MB for each float64 copy of them.
+GRID = 2**20
+
+# What can be evaluated: functions of (log_w, log_px, kl, order) with a value per data point.
+BOUNDS = {
+    "vae": lambda log_w, log_px, kl, order: elbo(log_px) - kl,
+    "elbo": lambda log_w, log_px, kl, order: elbo(log_w),
+    "iwae": lambda log_w, log_px, kl, order: iwae(log_w),
+    "iwae++": lambda log_w, log_px, kl, order: jackknife(log_w, 1),
+    "jvi": lambda log_w, log_px, kl, order: jackknife(log_w, order),
+    "is": lambda log_w, log_px, kl, order: (normalised_weights(log_w) * log_px).sum(axis=0),
+}
+
+
+class Evaluation(NamedTuple):
+    """Estimates of log p(x), in nats, from the same samples.
+
+    Attributes
+    ----------
+    mean : dict of str to float
+        By bound, averaged over data points.
+    standard_error : dict of str to float
+        Of that mean, from the spread over data points (nan for a single one).
+    per_image : dict of str to array, shape (N,), float64
+        By bound; under "ess" the effective sample size.
+    num_samples : int
+    """
+
+    mean: dict
+    standard_error: dict
+    per_image: dict
+    num_samples: int
+
+
+def evaluate(
+    model,
+    x,
+    num_samples,
+    bounds=("iwae", "jvi"),
+    order=1,
+    seed=0,
+    *,
+    replication=0,
+    batch_size=4096,
+    progress=False,
+):
+    """Bounds on and estimates of log p(x) for each data point and on average.
+
+    The noise of a data point is drawn from a stream of its own, so that the result depends on
+    `seed` but not on `batch_size` (up to rounding), and memory stays bounded for any `num_samples`.
+
+    Parameters
+    ----------
+    model : jvi.Model
+    x : array, shape (N, pixels)
+        Binary images.
+    num_samples : int
+        K, samples per data point.
+    bounds : iterable of str
+        Keys of `BOUNDS`; "vae" is the ELBO with analytic KL divergence, "elbo" the sampled one.
+    order : int
+        Of "jvi", less than K.
+    seed, replication : int
+        Select the noise.
+    batch_size : int
+        At most so many data points are worked on at a time.
+    progress : bool
+        Show a progress bar after two seconds.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError
+        For impossible numbers, images that do not fit the model, or non-finite log-weights.
+    """
+    check_request(num_samples, bounds, order, batch_size)
+    if len(x) == 0:
+        raise ValueError("there are no images to evaluate")
+    block = max(1, min(batch_size, ROWS, GRID // num_samples, len(x)))
+    starts = range(0, len(x), block)
+    parts = []
+    with tqdm(total=len(x), unit="image", disable=None if progress else True, delay=2) as bar:
+        for start in starts:
+            rngs = [
+                backend.stream(seed, "evaluation noise", replication, index)
+                for index in range(start, min(start + block, len(x)))
+            ]
+            grid = _grid(model, x[start : start + block], num_samples, rngs, start)
+            parts.append(_values(grid, bounds, order))
+            bar.update(len(rngs))
+    per_image = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return _summarise(per_image, bounds, num_samples)
+
+
+def check_request(num_samples, bounds, order, batch_size):
+    """Raise ValueError, in one line, for numbers that no evaluation can have."""
+    unknown = [name for name in bounds if name not in BOUNDS]
+    if unknown:
+        raise ValueError(f"unknown evaluation {unknown[0]!r}: choose from {', '.join(BOUNDS)}")
+    if num_samples < 1:
+        raise ValueError(f"the number of samples must be at least 1, not {num_samples}")
+    if batch_size < 1:
+        raise ValueError(f"the batch size must be at least 1, not {batch_size}")
+    least = (
+        max((order if name == "jvi" else 1) for name in bounds if name in ("jvi", "iwae++"))
+        if {"jvi", "iwae++"} & set(bounds)
+        else 0
+    )
+    if order < 0 or num_samples <= least:
+        raise ValueError(
+            f"jackknife order {order} needs more than {order} samples, not {num_samples}"
+        )
+
+
+def _grid(model, x, num_samples, rngs, first):
+    """(log_w, log_px, kl) of a block: float64 arrays (K, N), (K, N), (N,) on the host."""
+    x = model.images(x)
+    shape = num_samples, len(x)
+    log_w, log_px = np.empty(shape), np.empty(shape)
+    chunk = max(1, ROWS // len(x))
+    with chainer.no_backprop_mode():
+        q = model.link.posterior(x)
+        kl = backend.to_host(model.link.kl(q).array).astype(np.float64)
+        for start in range(0, num_samples, chunk):
+            rows = slice(start, min(start + chunk, num_samples))
+            noise = np.empty((len(x), rows.stop - start, model.num_latent), np.float32)
+            for rng, out in zip(rngs, noise, strict=True):
+                rng.standard_normal(dtype=np.float32, out=out)
+            terms = model.log_terms(x, q, model.device.send(noise.transpose(1, 0, 2)))
+            log_w[rows], log_px[rows] = map(backend.to_host, terms)
+    bad = ~np.isfinite(log_w).all(axis=0)
+    if bad.any():
+        raise ValueError(
+            f"image {first + int(bad.argmax())} has log-weights that are not finite: "
+            "the model's parameters are damaged or its training diverged"
+        )
+    return log_w, log_px, kl
+
+
+def _values(grid, bounds, order):
+    values = {name: BOUNDS[name](*grid, order) for name in bounds}
+    return values | {"ess": effective_sample_size(grid[0])}
+
+
+def _summarise(per_image, bounds, num_samples):
+    mean = {name: float(per_image[name].mean()) for name in bounds}
+    error = {name: standard_error(per_image[name]) for name in bounds}
+    return Evaluation(mean, error, per_image, num_samples)
+
+
+def standard_error(values):
+    """Standard error of the mean of `values`, shape (N,); nan for a single value."""
+    count = len(values)
+    return float(values.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan

@@ -1,0 +1,25 @@
+"""Scaling of the gradient that flows through a sample, apart from that of the model."""
+
+from chainer import function_node
+
+__all__ = ["Route"]
+
+
+class Route(function_node.FunctionNode):
+    """The identity on z, shape (K, N, D), whose backward pass multiplies by `scale`, (K, N).
+
+    A loss that weights sample k by a_k gives the model the gradient weight a_k; with
+    scale = b / a on the way back to the encoder, the encoder gets the weight b_k, from one forward
+    and one backward pass. `scale` is set between the two, when the log-weights are known; None
+    leaves the gradient as it is.
+    """
+
+    scale = None
+
+    def forward(self, inputs):
+        return inputs
+
+    def backward(self, indexes, grad_outputs):
+        if self.scale is None:
+            return grad_outputs
+        return (grad_outputs[0] * self.scale[:, :, None],)

@@ -1,0 +1,1 @@
+"""The command lines. Each file also runs as it is, from a checkout that is not installed."""
