@@ -11,11 +11,11 @@ otherwise, and where:
 - ``iterators.multiprocess_iterator`` calls ``Thread.setDaemon``, which is deprecated.
 
 The last four functions get a copy of their globals in which that one module is replaced by a
-view of it with the missing name.
+copy of it with the missing name.
 """
 
+import functools
 import importlib.abc
-import importlib.util
 import os
 import sys
 import threading
@@ -51,10 +51,12 @@ def install():
     ImportError
         When Chainer is imported, now or later, and is not version 7.8.1.
     """
+    if any(map(_is_ours, sys.meta_path)):
+        return
     if "chainer" in sys.modules:
+        _check_chainer()
         _repair()
-    elif not any(isinstance(finder, _ChainerFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _ChainerFinder())
+    sys.meta_path.insert(0, _ChainerFinder())
 
 
 class _ChainerFinder(importlib.abc.MetaPathFinder):
@@ -63,21 +65,27 @@ class _ChainerFinder(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name != "chainer":
             return None
-        sys.meta_path.remove(self)
-        try:
-            spec = importlib.util.find_spec(name)
-        finally:
-            sys.meta_path.insert(0, self)
+        # Not by taking itself off sys.meta_path: another thread may be walking along it.
+        others = [finder for finder in sys.meta_path if not _is_ours(finder)]
+        specs = (finder.find_spec(name, path, target) for finder in others)
+        spec = next(filter(None, specs), None)
         if spec is not None and spec.loader is not None:
             spec.loader.exec_module = _guarded(spec.loader.exec_module)
         return spec
 
 
+def _is_ours(finder):
+    # By name: after a reload of this module the class is another one.
+    return type(finder).__name__ == _ChainerFinder.__name__
+
+
 def _guarded(exec_module):
     def run(module):
-        _check_versions()
+        _check_chainer()
+        _warn_of_untested_numpy()
         # CuPy 14 has no cuDNN; without this the first use of a GPU warns about it.
         os.environ.setdefault("CHAINER_CUDNN", "0")
+        _forget_failed_import()
         with _missing_names():
             exec_module(module)
         _repair()
@@ -85,20 +93,31 @@ def _guarded(exec_module):
     return run
 
 
-def _check_versions():
+def _check_chainer():
     found = version("chainer")
     if found != CHAINER:
         raise ImportError(
-            f"jvi needs Chainer {CHAINER}, found {found}: pip install chainer=={CHAINER}"
+            f"jvi needs Chainer {CHAINER}, found {found}: install it as jvi's README says"
         )
-    numpy_version = tuple(int(part) for part in np.__version__.split(".")[:2])
+
+
+@functools.cache
+def _warn_of_untested_numpy():
+    found = tuple(int(part) for part in np.__version__.split(".")[:2])
     low, high = TESTED_NUMPY
-    if not low <= numpy_version <= high:
+    if not low <= found <= high:
         warnings.warn(
             f"jvi has not been tested with NumPy {np.__version__}, only with "
             f"{low[0]}.{low[1]} to {high[0]}.{high[1]}",
-            stacklevel=2,
+            stacklevel=3,  # the line that imports Chainer
         )
+
+
+def _forget_failed_import():
+    """Drop the submodules that an import of Chainer without this shim leaves when it fails."""
+    for name in list(sys.modules):
+        if name.startswith("chainer."):
+            del sys.modules[name]
 
 
 @contextmanager
@@ -125,24 +144,18 @@ def _repair():
     resize_images = sys.modules["chainer.functions.array.resize_images"]
     prefetch = sys.modules["chainer.iterators.multiprocess_iterator"]._PrefetchLoop
     places = [
-        (as_strided.AsStridedGrad, "forward", {"np": _View(np, sctypes=_SCTYPES)}),
-        (resize_images, "compute_indices_and_weights", {"numpy": _View(np, float=float)}),
-        (Categorical, "log_prob", {"numpy": _View(np, meshgrid=_meshgrid_list)}),
-        (prefetch, "launch_thread", {"threading": _View(threading, Thread=_Thread)}),
+        (as_strided.AsStridedGrad, "forward", {"np": _with(np, sctypes=_SCTYPES)}),
+        (resize_images, "compute_indices_and_weights", {"numpy": _with(np, float=float)}),
+        (Categorical, "log_prob", {"numpy": _with(np, meshgrid=_meshgrid_list)}),
+        (prefetch, "launch_thread", {"threading": _with(threading, Thread=_Thread)}),
     ]
     for owner, name, replaced in places:
         setattr(owner, name, _rebound(getattr(owner, name), replaced))
 
 
-class _View(types.ModuleType):
-    """A module with a few names of its own; all others are the module's."""
-
-    def __init__(self, module, **names):
-        super().__init__(module.__name__)
-        self.__dict__.update(names, _module=module)
-
-    def __getattr__(self, name):
-        return getattr(self.__dict__["_module"], name)
+def _with(module, **names):
+    """A copy of `module` with a few names of its own."""
+    return types.SimpleNamespace(**vars(module) | names)
 
 
 class _Thread(threading.Thread):
@@ -164,7 +177,4 @@ def _rebound(function, replaced):
         function.__closure__,
     )
     copy.__kwdefaults__ = function.__kwdefaults__
-    copy.__doc__ = function.__doc__
-    copy.__module__ = function.__module__
-    copy.__qualname__ = function.__qualname__
-    return copy
+    return functools.update_wrapper(copy, function)

@@ -1,6 +1,7 @@
 """Evidence of a trained model on a data set, in bounded memory."""
 
 import math
+import re
 from typing import NamedTuple
 
 import chainer
@@ -17,14 +18,13 @@ __all__ = ["BOUNDS", "Evaluation", "evaluate"]
 # Log-weights held at a time, over all data points of a block: 8 MB for each float64 copy of them.
 GRID = 2**20
 
-# What can be evaluated: functions of (log_w, log_px, kl, order) with a value per data point.
+# What can be evaluated: functions of (log_w, log_px, kl) with a value per data point. Beside these,
+# "jvi" stands for the jackknife of the order asked for, and "jvi-M" for that of order M.
 BOUNDS = {
-    "vae": lambda log_w, log_px, kl, order: elbo(log_px) - kl,
-    "elbo": lambda log_w, log_px, kl, order: elbo(log_w),
-    "iwae": lambda log_w, log_px, kl, order: iwae(log_w),
-    "iwae++": lambda log_w, log_px, kl, order: jackknife(log_w, 1),
-    "jvi": lambda log_w, log_px, kl, order: jackknife(log_w, order),
-    "is": lambda log_w, log_px, kl, order: (normalised_weights(log_w) * log_px).sum(axis=0),
+    "vae": lambda log_w, log_px, kl: elbo(log_px) - kl,
+    "elbo": lambda log_w, log_px, kl: elbo(log_w),
+    "iwae": lambda log_w, log_px, kl: iwae(log_w),
+    "is": lambda log_w, log_px, kl: (normalised_weights(log_w) * log_px).sum(axis=0),
 }
 
 
@@ -73,7 +73,8 @@ def evaluate(
     num_samples : int
         K, samples per data point.
     bounds : iterable of str
-        Keys of `BOUNDS`; "vae" is the ELBO with analytic KL divergence, "elbo" the sampled one.
+        Of "vae" (the ELBO with analytic KL divergence), "elbo" (the sampled one), "iwae", "jvi"
+        (of the given order), "jvi-M" (of order M), "iwae++" (JVI-1) and "is".
     order : int
         Of "jvi", less than K.
     seed, replication : int
@@ -112,23 +113,28 @@ def evaluate(
 
 
 def check_request(num_samples, bounds, order, batch_size):
-    """Raise ValueError, in one line, for numbers that no evaluation can have."""
-    unknown = [name for name in bounds if name not in BOUNDS]
-    if unknown:
-        raise ValueError(f"unknown evaluation {unknown[0]!r}: choose from {', '.join(BOUNDS)}")
+    """Raise ValueError, in one line, for a request that no evaluation can meet."""
     if num_samples < 1:
         raise ValueError(f"the number of samples must be at least 1, not {num_samples}")
     if batch_size < 1:
         raise ValueError(f"the batch size must be at least 1, not {batch_size}")
-    least = (
-        max((order if name == "jvi" else 1) for name in bounds if name in ("jvi", "iwae++"))
-        if {"jvi", "iwae++"} & set(bounds)
-        else 0
-    )
-    if order < 0 or num_samples <= least:
-        raise ValueError(
-            f"jackknife order {order} needs more than {order} samples, not {num_samples}"
-        )
+    for name in bounds:
+        needed = _jackknife_order(name, order)
+        if needed is not None and not 0 <= needed < num_samples:
+            raise ValueError(
+                f"jackknife order {needed} needs more than {needed} samples, not {num_samples}"
+            )
+
+
+def _jackknife_order(name, order):
+    """The order that a bound's name stands for, None for one without; ValueError if unknown."""
+    if name in BOUNDS:
+        return None
+    match = re.fullmatch(r"jvi(?:-(\d+))?|(iwae\+\+)", name)
+    if match is None:
+        known = ", ".join([*BOUNDS, "iwae++", "jvi", "jvi-M"])
+        raise ValueError(f"unknown evaluation {name!r}: choose from {known}")
+    return 1 if match[2] else int(match[1] or order)
 
 
 def _grid(model, x, num_samples, rngs, first):
@@ -157,8 +163,12 @@ def _grid(model, x, num_samples, rngs, first):
 
 
 def _values(grid, bounds, order):
-    values = {name: BOUNDS[name](*grid, order) for name in bounds}
-    return values | {"ess": effective_sample_size(grid[0])}
+    log_w = grid[0]
+    values = {"ess": effective_sample_size(log_w)}
+    for name in bounds:
+        needed = _jackknife_order(name, order)
+        values[name] = BOUNDS[name](*grid) if needed is None else jackknife(log_w, needed)
+    return values
 
 
 def _summarise(per_image, bounds, num_samples):

@@ -141,7 +141,7 @@ class Model:
         return self.decode(backend.normals((n, self.num_latent), rng, self.device))
 
     def reconstruct(self, x, rng=None):
-        """Images decoded from q(z|x): from its mean, or from one draw of `rng`, shape (N, pixels)."""
+        """Images decoded from q(z|x), shape (N, pixels): from its mean, or a draw of `rng`."""
         mean, ln_var = self.encode(x)
         if rng is not None:
             xp = self.device.xp

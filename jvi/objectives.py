@@ -90,7 +90,7 @@ def objective_for(vae_type, raw=False):
 
 
 def draw(model, x, eps):
-    """Sample z for x, shape (N, pixels), from noise `eps`, (K, N, D), and evaluate all densities."""
+    """Sample z for x, (N, pixels), from noise `eps`, (K, N, D), and evaluate all densities."""
     q = model.posterior(x)
     z = model.sample(q, eps)
     route = Route()

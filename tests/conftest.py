@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+import array_api_strict
 import matplotlib
+import numpy as np
 import pytest
 
 import jvi  # noqa: F401  before Chainer, which needs its shim
@@ -20,3 +22,30 @@ def shared():
     if not (path / "legacy").is_dir():
         pytest.skip(f"no folder of original models at {path} (set JVI_SHARED)")
     return path
+
+
+def _has_float64(device):
+    dtypes = array_api_strict.__array_namespace_info__().dtypes(device=device)
+    return "float64" in dtypes
+
+
+@pytest.fixture(
+    params=filter(_has_float64, array_api_strict.__array_namespace_info__().devices()), ids=str
+)
+def strict_device(request):
+    """Each device of array-api-strict; they refuse to mix, as a GPU's arrays do with NumPy's."""
+    return request.param
+
+
+@pytest.fixture
+def strict(strict_device):
+    """A function that puts NumPy arrays on `strict_device`, and one that brings them back."""
+
+    def put(array):
+        return array_api_strict.asarray(np.asarray(array), device=strict_device)
+
+    def get(array):
+        assert array.device == strict_device
+        return np.asarray(array.to_device(array_api_strict.Device("CPU_DEVICE")))
+
+    return put, get

@@ -1,0 +1,153 @@
+"""What speaks against a model: every reason to doubt what its files say."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from jvi.compat.arrays import read_arrays, read_metadata
+from jvi.compat.model_files import ENDINGS, read_model, sizes
+
+__all__ = ["doubts", "read_log", "trainer_state"]
+
+MAX_LOG_BYTES = 2**24
+HUGE = 1e3  # parameters of models that work stay below 2
+
+# A loss, in nats per image, that no model of images has: worse than ten times tossing a coin for
+# each pixel.
+COINS = 10 * math.log(2)
+
+# What each optimizer of the original keeps for a parameter, by which it is recognised; the first
+# that fits.
+OPTIMIZERS = {"smorms3": {"mem", "g", "g2"}, "adam": {"m", "v"}, "sgd": {"t"}}
+
+
+def read_log(prefix):
+    """The entries of ``PREFIX/log``: for each epoch a dict of what was reported.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When there is none, or when it is no such list.
+    """
+    path = Path(prefix) / "log"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing")
+    with open(path, "rb") as file:
+        data = file.read(MAX_LOG_BYTES)
+    try:
+        entries = json.loads(data.decode())  # also Infinity and NaN
+        if all(type(value) in (int, float) for entry in entries for value in entry.values()):
+            return entries
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass
+    raise ValueError(f"{path}: damaged: not a list of numbers for each epoch")
+
+
+def trainer_state(path):
+    """(iteration, optimizer) of a snapshot, as far as it holds them, otherwise None."""
+    names = []
+    arrays = read_arrays(path, lambda name: names.append(name) or name == "updater/iteration")
+    iteration = [array.item() for array in arrays.values() if array.dtype.kind == "i"]
+    states = {name.rpartition("/")[2] for name in names if name.startswith("updater/optimizer:")}
+    optimizer = next((opt for opt, needed in OPTIMIZERS.items() if needed <= states), None)
+    return iteration[0] if iteration else None, optimizer if states else None
+
+
+def doubts(files):
+    """Reasons to doubt a model, a line each; none of them keeps it from being read.
+
+    Parameters
+    ----------
+    files : jvi.compat.model_files.ModelFiles
+
+    Returns
+    -------
+    list of str
+    """
+    worst = COINS * sizes(files.parameters)[0]
+    found = [*files.notes, *_huge(files), *_other_files(files)]
+    iteration, optimizer = trainer_state(files.path)
+    if optimizer and files.meta.get("--opt", optimizer) != optimizer:
+        found.append(f"{files.path}: was trained with {optimizer}, not {files.meta['--opt']!a}")
+    log = []
+    try:
+        log = read_log(files.prefix)
+    except (ValueError, FileNotFoundError) as error:
+        found.append(str(error))
+    return [*found, *_log(files, log, iteration, worst), *_perf(files.prefix, log, worst)]
+
+
+def _huge(files):
+    """Parameters that are too large, and numbers that nothing vouches for."""
+    for name, array in files.parameters.items():
+        largest = np.abs(array[np.isfinite(array)]).max(initial=0)
+        if largest > HUGE:
+            yield f"{files.path}: {name} has values as large as {largest:.3g}"
+    if files.path.suffix == ".safetensors" and "sha256" not in read_metadata(files.path):
+        yield f"{files.path} has no checksum: damage to its numbers would not be seen"
+
+
+def _other_files(files):
+    """Other files of the same model that hold other parameters, or cannot be read."""
+    for path in (Path(files.prefix + ending) for ending in ENDINGS):
+        if path.is_file() and path != files.path:
+            try:
+                other = read_model(path).parameters
+            except ValueError as error:
+                yield str(error)
+                continue
+            for name, array in files.parameters.items():
+                if not np.array_equal(array, other[name], equal_nan=True):
+                    yield f"{path}: {name} is not the same as in {files.path}"
+                    break
+
+
+def _log(files, log, iteration, worst):
+    """What is impossible in the log, and whether it ends early."""
+    path = Path(files.prefix) / "log"
+    seen = set()
+    for entry in log:
+        for key, value in entry.items():
+            problem = _problem(value, worst if key.endswith(("obj", "elbo", "iwae")) else None)
+            if problem and key not in seen:
+                seen.add(key)
+                yield f"{path}: {key} is {problem} (epoch {entry.get('epoch')})"
+    if not log:
+        return
+    epochs, wanted = log[-1].get("epoch"), files.meta.get("--epochs")
+    if isinstance(wanted, str) and wanted.isdecimal() and epochs != int(wanted):
+        yield f"{path}: ends at epoch {epochs} of {wanted}"
+    if iteration is not None and iteration > log[-1].get("iteration", math.inf):
+        yield f"{path}: ends before iteration {iteration}, at which the snapshot was taken"
+
+
+def _perf(prefix, log, worst):
+    """Whether the best objective can be one, and is one that was reported."""
+    path = Path(f"{prefix}.perf")
+    try:
+        with open(path) as file:
+            best = float(file.read(100))
+    except FileNotFoundError:
+        yield f"{path} is missing"
+        return
+    except ValueError:
+        yield f"{path}: damaged: not a number"
+        return
+    problem = _problem(best, worst)
+    if problem:
+        yield f"{path}: the best objective is {problem}"
+    reported = [v for entry in log for key, v in entry.items() if key.startswith("validation/")]
+    if reported and not any(math.isclose(best, v, rel_tol=1e-6) for v in reported):
+        yield f"{path}: the best objective, {best:g}, is not among those in {prefix}/log"
+
+
+def _problem(value, worst=None):
+    """Why `value` cannot have been reported, given that a loss lies in [0, worst]; or None."""
+    if not math.isfinite(value):
+        return "not finite"
+    if worst is not None and value < 0:
+        return f"{value:.3g}: its log-likelihood would be positive, which no binary image has"
+    if worst is not None and value > worst:
+        return f"{value:.3g} nats: far worse than a coin tossed for each pixel"
+    return None

@@ -1,0 +1,60 @@
+"""Gradient weights against finite differences of the scalar that they should ascend."""
+
+import numpy as np
+import pytest
+
+import jvi
+from jvi.estimators import ESTIMATORS
+
+LOG_W = np.random.default_rng(3).normal(-80, 2, size=(6, 5))
+
+# What each estimator's model and path weights are the derivatives of, by log w.
+SCALARS = {
+    "elbo": (lambda w, m: jvi.elbo(w), lambda w, m: jvi.elbo(w)),
+    "iwae": (lambda w, m: jvi.iwae(w), lambda w, m: jvi.iwae(w)),
+    "jvi": (jvi.jackknife, jvi.jackknife),
+    "jvi_iwae": (jvi.jackknife, lambda w, m: jvi.iwae(w)),
+    "jvi_elbo": (jvi.jackknife, lambda w, m: jvi.elbo(w)),
+}
+
+
+def derivative(function, log_w, step=1e-4):
+    """Central differences; each data point's value depends on its own column only."""
+    out = np.empty_like(log_w)
+    for k in range(len(log_w)):
+        up, down = log_w.copy(), log_w.copy()
+        up[k] += step
+        down[k] -= step
+        out[k] = (function(up) - function(down)) / (2 * step)
+    return out
+
+
+def test_every_estimator_is_specified_here():
+    assert SCALARS.keys() == ESTIMATORS.keys()
+
+
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_weights_are_derivatives_of_the_bounds_that_they_ascend(name, order):
+    weights = ESTIMATORS[name](LOG_W, order)
+    for found, scalar in zip(weights[:2], SCALARS[name], strict=True):
+        expected = derivative(lambda w, scalar=scalar: scalar(w, order), LOG_W)
+        np.testing.assert_allclose(found, expected, atol=1e-7)
+        np.testing.assert_allclose(found.sum(axis=0), 1.0, rtol=1e-12)
+    assert weights.score is None
+
+
+@pytest.mark.parametrize("name", ["elbo", "iwae", "jvi"])
+def test_gradients_of_one_scalar_say_so_by_sharing_one_array(name):
+    weights = ESTIMATORS[name](LOG_W, 1)
+    assert weights.path is weights.model
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_nothing_leaves_the_device(name, strict):
+    put, get = strict
+    for found, expected in zip(
+        ESTIMATORS[name](put(LOG_W), 1), ESTIMATORS[name](LOG_W, 1), strict=True
+    ):
+        if expected is not None:
+            np.testing.assert_allclose(get(found), expected, rtol=1e-12)
