@@ -20,10 +20,12 @@ lint: install
 install: .venv/installed
 
 .venv/installed: requirements.txt constraints.txt pyproject.toml tests/requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "jvi needs Python 3.11 or later; $(PYTHON) is older. Try: make PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(PIP_ENV) $(BIN)/pip install --quiet --editable '.[test]'
+	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "jvi needs Python 3.11 or later with venv (Debian: apt install python3-venv), which" \
+	    "$(PYTHON) is not; name another: make PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing into .venv, once; this takes a minute or two"
+	@$(PYTHON) -m venv .venv
+	@$(PIP_ENV) $(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@
 
 clean:

@@ -85,7 +85,8 @@ def _guarded(exec_module):
         _warn_of_untested_numpy()
         # CuPy 14 has no cuDNN; without this the first use of a GPU warns about it.
         os.environ.setdefault("CHAINER_CUDNN", "0")
-        _forget_failed_import()
+        if not hasattr(module, "__version__"):  # importlib.reload keeps the submodules
+            _forget_failed_import()
         with _missing_names():
             exec_module(module)
         _repair()

@@ -45,13 +45,12 @@ def read_log(prefix):
 
 
 def trainer_state(path):
-    """(iteration, optimizer) of a snapshot, as far as it holds them, otherwise None."""
-    names = []
-    arrays = read_arrays(path, lambda name: names.append(name) or name == "updater/iteration")
-    iteration = [array.item() for array in arrays.values() if array.dtype.kind == "i"]
-    states = {name.rpartition("/")[2] for name in names if name.startswith("updater/optimizer:")}
+    """(iteration, optimizer) of a snapshot, None where it has none; reads and checks all of it."""
+    arrays = read_arrays(path)
+    iteration = arrays.get("updater/iteration", np.array([]))
+    states = {name.rpartition("/")[2] for name in arrays if name.startswith("updater/optimizer:")}
     optimizer = next((opt for opt, needed in OPTIMIZERS.items() if needed <= states), None)
-    return iteration[0] if iteration else None, optimizer if states else None
+    return iteration.item() if iteration.size == 1 else None, optimizer
 
 
 def doubts(files):
@@ -67,10 +66,13 @@ def doubts(files):
     """
     worst = COINS * sizes(files.parameters)[0]
     found = [*files.notes, *_huge(files), *_other_files(files)]
-    iteration, optimizer = trainer_state(files.path)
-    if optimizer and files.meta.get("--opt", optimizer) != optimizer:
-        found.append(f"{files.path}: was trained with {optimizer}, not {files.meta['--opt']!a}")
-    log = []
+    log, iteration = [], None
+    try:
+        iteration, optimizer = trainer_state(files.path)
+        if optimizer and files.meta.get("--opt", optimizer) != optimizer:
+            found.append(f"{files.path}: was trained with {optimizer}, not {files.meta['--opt']!a}")
+    except ValueError as error:
+        found.append(f"{error}; training cannot be continued")
     try:
         log = read_log(files.prefix)
     except (ValueError, FileNotFoundError) as error:

@@ -46,20 +46,30 @@ def read_hdf5(path):
         waiting = [("", file)]
         while waiting:
             prefix, group = waiting.pop()
-            for name in group:
-                key = prefix + name
-                item = _linked(group, name, key)
-                _once(h5py.h5o.get_info(item.id).addr, key, places)
-                if isinstance(item, h5py.Group) and key.count("/") < MAX_DEPTH:
-                    waiting.append((key + "/", item))
-                elif isinstance(item, h5py.Dataset):
-                    arrays[key] = _array(item, key, places)
-                    total += arrays[key].nbytes
+            for name, item in _members(group, prefix, places):
+                if isinstance(item, h5py.Group) and name.count("/") < MAX_DEPTH:
+                    waiting.append((name + "/", item))
+                elif isinstance(item, np.ndarray):
+                    arrays[name] = item
+                    total += item.nbytes
                 else:
-                    raise ValueError(f"{key!a}: neither an array nor a group of arrays")
+                    raise ValueError(f"{name!a}: neither an array nor a group of arrays")
                 if len(places) > MAX_ENTRIES + MAX_CHUNKS or total > MAX_TOTAL_BYTES:
-                    raise ValueError(f"{key!a}: too many entries or bytes in total")
+                    raise ValueError(f"{name!a}: too many entries or bytes in total")
     return arrays
+
+
+def _members(group, prefix, places):
+    """What is in a group by full name: arrays for its datasets, other things as they are."""
+    key = prefix
+    try:
+        for name in group:
+            key = prefix + name
+            item = _linked(group, name, key)
+            _once(h5py.h5o.get_info(item.id).addr, key, places)
+            yield key, _array(item, key, places) if isinstance(item, h5py.Dataset) else item
+    except Exception as error:  # the library raises many kinds
+        raise error if type(error) is ValueError else ValueError(f"{key!a}: damaged ({error!a})")
 
 
 def _linked(group, name, key):

@@ -99,9 +99,9 @@ def read_model(prefix):
     arrays = read_arrays(path, lambda n: n.startswith(PATHS[:2]) or not n.startswith(_TRAINER))
     where, parameters = _parameters(path, arrays)
     meta, notes = _meta(prefix, path, parameters)
-    vae_type = meta.get("--vae-type") or ("jvi+elbo" if where == PATHS[1] else None)
+    vae_type = meta.get("--vae-type", "jvi+elbo" if where == PATHS[1] else None)
     if where and vae_type and (where == PATHS[1]) != (vae_type == "jvi+elbo"):
-        notes.append(f"{path}: its {where} is not what --vae-type {vae_type} writes")
+        notes.append(f"{path}: {where} is not where --vae-type {vae_type!a} has its parameters")
     notes += _not_finite(path, parameters)
     return ModelFiles(prefix, path, meta, parameters, vae_type, notes)
 
@@ -149,8 +149,12 @@ def outputs(path, files):
     """The files that `write_model` writes: `path`, and a meta file where that is needed."""
     path = Path(path)
     meta_path = Path(f"{_prefix(path)}.meta.yaml")
-    own = meta_path.is_file() and meta_path.resolve() == Path(f"{files.prefix}.meta.yaml").resolve()
-    return [path] if path.suffix == ".safetensors" or own or not files.meta else [path, meta_path]
+    there = meta_path.is_file() and (
+        meta_path.resolve() == Path(f"{files.prefix}.meta.yaml").resolve()
+        or meta_path.read_bytes() == dump_meta(files.meta).encode()
+    )
+    needed = files.meta and path.suffix != ".safetensors" and not there
+    return [path, meta_path] if needed else [path]
 
 
 def _write_snapshot(path, files, torch):

@@ -8,6 +8,8 @@ COMMANDS = {
     "evaluate": "estimate log-likelihoods of a trained model",
     "demo": "train and evaluate on scikit-learn's digits, draw a picture",
     "jvicount": "count the terms of the jackknife objective",
+    "inspect": "print what a model's files hold, and every reason to doubt them",
+    "convert": "CONVERT",
 }
 
 

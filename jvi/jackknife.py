@@ -92,7 +92,7 @@ def jackknife_and_weights(log_w, order=1, axis=0):
     return _in_blocks(log_w, order, axis, with_weights=True)
 
 
-@lru_cache
+@lru_cache(typed=True)  # 1 and 1.0 and True are one key otherwise
 def jackknife_coefficients(num_samples, order):
     """c(K, m, j) = (-1)^j (K - j)^m / ((m - j)! j!), j = 0..m, as exact Fractions; they sum to 1.
 
@@ -126,7 +126,7 @@ def _check_order(num_samples, order):
         )
 
 
-@lru_cache
+@lru_cache(typed=True)  # 1 and 1.0 and True are one key otherwise
 def _constants(num_samples, order):
     """const(K, m), and β_0 = 1, β_1, .., β_m, β_{m+1} = 0."""
     c = jackknife_coefficients(num_samples, order)
@@ -163,7 +163,8 @@ def _in_blocks(log_w, order, axis, with_weights):
         if not bool(xp.max(log_w) < math.inf):
             raise ValueError("log_w holds NaN or +inf: check what computed these log-weights")
         log_w = xp.reshape(log_w, (num_samples, size))
-        width = max(1, _scratch(log_w) // num_samples)
+        width = _scratch(log_w) // num_samples
+        width = width if width >= 16 else 1  # sums over axis 0 are slow between few columns
         parts = [
             _block(xp, log_w[:, n : min(n + width, size)], const, beta, with_weights)
             for n in range(0, size, width)

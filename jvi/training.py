@@ -23,10 +23,10 @@ from jvi.objectives import draw, loss, objective_for, report, summarise
 __all__ = [
     "OPTIMIZERS",
     "Diverged",
-    "Files",
     "Settings",
     "build_trainer",
     "check_output",
+    "files_of",
     "resume",
     "write_graph",
 ]
@@ -63,25 +63,27 @@ class Settings(NamedTuple):
 
 
 class Files(NamedTuple):
-    """Where a run is written."""
+    """What a run writes."""
 
-    prefix: Path
+    folder: Path
+    log: Path
+    best: Path
+    latest: Path
+    meta: Path
+    perf: Path
 
-    @property
-    def best(self):
-        return self.prefix / "snapshot_bestvalobj"
 
-    @property
-    def latest(self):
-        return self.prefix / "snapshot_latest"
-
-    @property
-    def meta(self):
-        return self.prefix.with_name(self.prefix.name + ".meta.yaml")
-
-    @property
-    def perf(self):
-        return self.prefix.with_name(self.prefix.name + ".perf")
+def files_of(prefix):
+    """The `Files` of a run with this prefix; a trailing slash does not matter."""
+    folder = Path(prefix)
+    return Files(
+        folder,
+        folder / "log",
+        folder / "snapshot_bestvalobj",
+        folder / "snapshot_latest",
+        folder.with_name(f"{folder.name}.meta.yaml"),
+        folder.with_name(f"{folder.name}.perf"),
+    )
 
 
 def check_output(prefix, overwrite):
@@ -89,19 +91,16 @@ def check_output(prefix, overwrite):
 
     With `overwrite`, what an earlier run left under `prefix` is removed.
     """
-    files = Files(Path(prefix))
-    old = [
-        path
-        for path in (files.best, files.latest, files.meta, files.perf, files.prefix / "log")
-        if path.exists()
-    ]
+    files = files_of(prefix)
+    old = [path for path in files[1:] if path.exists()]
     if old and not overwrite:
         raise FileExistsError(
             f"{old[0]} exists: choose another -o, continue it with --resume {prefix}, "
             "or give --overwrite"
         )
-    files.prefix.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=files.prefix).close()
+    files.folder.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=files.folder).close()
+    tempfile.TemporaryFile(dir=files.folder.parent).close()
     for path in old:
         path.unlink()
 
@@ -199,8 +198,8 @@ def build_trainer(model, data, settings, prefix, meta):
     optimizer.setup(model.link)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(CLIP))
     updater = Updater(data.train, model, optimizer, settings)
-    files = Files(Path(prefix))
-    trainer = training.Trainer(updater, (settings.epochs, "epoch"), out=str(files.prefix))
+    files = files_of(prefix)
+    trainer = training.Trainer(updater, (settings.epochs, "epoch"), out=str(files.folder))
     held_out = binarise_each(data.validation, settings.seed)
 
     def validation(trainer):

@@ -66,10 +66,10 @@ def main(argv=None):
     reps, seed = number(arguments, "--reps", least=1), number(arguments, "--seed", least=0)
     check_request(num_samples, [bound], order, number(arguments, "--batchsize", least=1))
     prefix = arguments["<modelprefix>"]
-    outputs = [arguments[option] for option in ("--logw", "--per-image") if arguments[option]]
-    _check_outputs(outputs, arguments["--overwrite"])
     result_file = arguments["--resultfile"]
-    result_file = Path(f"{prefix}.test.perf" if result_file == "+" else result_file or "")
+    result_file = Path(f"{prefix}.test.perf" if result_file == "+" else result_file or "-")
+    new_files = [arguments[option] for option in ("--logw", "--per-image") if arguments[option]]
+    _check_outputs(new_files, [result_file], arguments["--overwrite"])
 
     model = load(prefix, number(arguments, "--device"))
     name = arguments["--dataset"] or model.meta.get("--dataset")
@@ -118,14 +118,15 @@ def _evaluate(model, test, bound, order, num_samples, replication, arguments):
     return result, perf_counter() - start
 
 
-def _check_outputs(paths, overwrite):
+def _check_outputs(new, appended, overwrite):
     """Refuse before the work what could not be written after it."""
     from os import W_OK, access
     from pathlib import Path
 
-    for path in map(Path, paths):
+    for path in map(Path, new):
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists: name another file or give --overwrite")
+    for path in map(Path, [*new, *appended]):
         if not access(path.parent, W_OK):
             raise PermissionError(f"{path.parent} is no folder that can be written to")
 

@@ -65,7 +65,10 @@ def _training(files):
         best = Path(f"{files.prefix}.perf").read_text(encoding="utf-8")[:50].strip()
     except (ValueError, OSError):
         best = "unknown"
-    iteration, optimizer = trainer_state(files.path)
+    try:
+        iteration, optimizer = trainer_state(files.path)
+    except ValueError:  # which is among the doubts
+        iteration, optimizer = None, None
     epochs = log[-1].get("epoch") if log else "unknown"
     taken = "" if iteration is None else f", snapshot taken at iteration {iteration}"
     return {

@@ -98,7 +98,7 @@ def _continue(arguments, given):
 
     from jvi import datasets
     from jvi.model import load
-    from jvi.training import Files
+    from jvi.training import files_of
 
     source = arguments["--resume"]
     files = read_model(source)
@@ -109,9 +109,9 @@ def _continue(arguments, given):
                 f"{option} {given[option]} does not fit {source}, trained with "
                 f"{files.meta[option]}: a continued run keeps it"
             )
-    ours = Files(source).latest.exists()
+    latest = files_of(source).latest
     if "-o" not in given:
-        if not ours and not arguments["--overwrite"]:
+        if not latest.exists() and not arguments["--overwrite"]:
             raise ValueError(
                 f"{source} was not written by this version: name another place with -o, or give "
                 "--overwrite to continue it where it is"
@@ -120,7 +120,7 @@ def _continue(arguments, given):
     settings = _settings(arguments)
     data = datasets.load(arguments["--dataset"], arguments["--data-dir"])
     model = load(source, number(arguments, "--device"))
-    _run(model, data, settings, arguments, read_snapshot(source))
+    _run(model, data, settings, arguments, read_snapshot(latest if latest.exists() else source))
 
 
 def _settings(arguments):
@@ -154,7 +154,7 @@ def _settings(arguments):
 
 
 def _run(model, data, settings, arguments, snapshot=None):
-    from jvi.training import Diverged, Files, build_trainer, resume, write_graph
+    from jvi.training import Diverged, build_trainer, files_of, resume, write_graph
 
     prefix = arguments["-o"]
     if arguments["--vis"]:
@@ -162,7 +162,7 @@ def _run(model, data, settings, arguments, snapshot=None):
     trainer = build_trainer(model, data, settings, prefix, arguments)
     if snapshot is not None:
         resume(trainer, snapshot)
-    best = Files(prefix).best
+    best = files_of(prefix).best
     try:
         trainer.run(show_loop_exception_msg=False)
     except Diverged as error:

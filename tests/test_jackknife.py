@@ -6,7 +6,6 @@ from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import combinations
 
-import array_api_strict
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +13,6 @@ from hypothesis import strategies as st
 from scipy.special import digamma
 
 from jvi.jackknife import (
-    MAX_ORDER,
     count_terms,
     jackknife,
     jackknife_and_weights,
@@ -119,8 +117,12 @@ def combine(means, num_samples, order):
 @pytest.mark.parametrize("case", [c for c in LOG_WEIGHTS if c != "a ladder of weights"])
 @pytest.mark.parametrize(
     ("num_samples", "reference", "order"),
-    [(16, leave_out_pairs, 2), (4096, leave_out_pairs, 2), (64, leave_out_triples, 3)]
-    + [pytest.param(256, leave_out_triples, 3, marks=pytest.mark.slow)],
+    [
+        (16, leave_out_pairs, 2),
+        (4096, leave_out_pairs, 2),
+        (64, leave_out_triples, 3),
+        pytest.param(256, leave_out_triples, 3, marks=pytest.mark.slow),
+    ],
 )
 def test_many_samples_agree_with_the_definition(num_samples, reference, order, case):
     log_w = LOG_WEIGHTS[case](np.random.default_rng(0), num_samples)
@@ -206,25 +208,25 @@ def gamma_bias(shape, num_samples, order):
 
 
 @pytest.mark.parametrize(
-    ("shape", "num_samples", "published"),
+    ("shape", "num_samples", "exact"),
     [
-        (1.0, 4, [-1.30176693e-1, 6.77708996e-3, 3.1234970e-4, -1.2278651e-4]),
-        (1.0, 32, [-1.57063723e-2, 8.39799833e-5, 2.70726e-8, -9.60634e-9]),
-        (0.1, 8, [-0.741865015, 0.108520145, 0.0281167634, 0.00665680697]),
-        (0.1, 64, [-0.0801545945, 0.00205171202, 1.52743e-5, -4.8549e-6]),
+        (1.0, 4, [-0.1301766927, 0.006777089957, 0.0003123496991, -0.0001227865118]),
+        (1.0, 32, [-0.01570637226, 8.397998327e-5, 2.707255402e-8, -9.606412006e-9]),
+        (0.1, 8, [-0.7418650154, 0.1085201452, 0.02811676337, 0.006656806968]),
+        (0.1, 64, [-0.08015459448, 0.002051712025, 1.527425679e-5, -4.854771857e-6]),
     ],
 )
-def test_expectation_over_gamma_weights(shape, num_samples, published):
+def test_expectation_over_gamma_weights(shape, num_samples, exact):
     """IWAE is subtracted draw by draw: its expectation is known and most noise goes with it."""
     rng = np.random.default_rng(7)
     log_w = np.log(rng.gamma(shape, size=(num_samples, 30_000)))
     iwae = jackknife(log_w, 0)
-    assert (iwae.mean() - math.log(shape) - published[0]) < 4.0 * iwae.std() / 30_000**0.5
-    for order, bias in enumerate(published):
-        assert gamma_bias(shape, num_samples, order) == pytest.approx(bias, rel=2e-6, abs=2e-12)
+    assert abs(iwae.mean() - math.log(shape) - exact[0]) < 4.0 * iwae.std() / 30_000**0.5
+    for order, bias in enumerate(exact):
+        assert gamma_bias(shape, num_samples, order) == pytest.approx(bias, rel=1e-8, abs=5e-11)
         correction = jackknife(log_w, order) - iwae
         standard_error = correction.std() / 30_000**0.5
-        assert abs(correction.mean() - (bias - published[0])) <= 4.0 * standard_error
+        assert abs(correction.mean() - (bias - exact[0])) <= 4.0 * standard_error
 
 
 def test_order_zero_is_iwae():
@@ -271,7 +273,7 @@ def test_any_axis_shape_and_block(order):
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 def test_memory_is_a_few_copies_of_the_input_however_many_subsets(order):
-    log_w = np.random.default_rng(0).normal(size=(1024, 512))
+    log_w = np.random.default_rng(0).normal(size=(1024, 256))
     tracemalloc.start()
     try:
         jackknife_and_weights(log_w, order)
@@ -281,29 +283,26 @@ def test_memory_is_a_few_copies_of_the_input_however_many_subsets(order):
     assert peak < 4.0 * log_w.nbytes + 2**26
 
 
-def other_libraries():
-    yield "array-api-strict", array_api_strict.asarray
-    device = array_api_strict.Device("device1")
-    yield "array-api-strict, second device", lambda x: array_api_strict.asarray(x, device=device)
-    for name, convert in (("torch", "asarray"), ("jax.numpy", "asarray"), ("cupy", "asarray")):
-        yield name, lambda x, n=name, c=convert: getattr(pytest.importorskip(n), c)(x)
+LIBRARIES = ["array_api_strict", "array_api_strict:device1", "torch", "jax.numpy", "cupy"]
 
 
-@pytest.mark.parametrize(("library", "convert"), other_libraries())
+@pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("order", [0, 1, 2, 3])
-def test_every_array_library_gives_the_same_numbers(order, library, convert):
+def test_every_array_library_gives_the_same_numbers(order, library):
+    name, _, device = library.partition(":")
+    xp = pytest.importorskip(name)
     log_w = np.random.default_rng(0).normal(size=(9, 5)) * np.array([1, 3, 10, 30, 100])
     log_w[4, 0], log_w = -math.inf, log_w.astype(np.float32)
-    there = convert(log_w)
+    there = xp.asarray(log_w, device=xp.Device(device)) if device else xp.asarray(log_w)
     for ours, theirs in zip(
         jackknife_and_weights(log_w, order), jackknife_and_weights(there, order), strict=True
     ):
         assert type(theirs) is type(there)
         assert "float64" in str(theirs.dtype)
-        if library.startswith("array-api-strict"):
+        if device:
             assert theirs.device == there.device
-            theirs = array_api_strict.asarray(theirs, device=array_api_strict.Device("CPU_DEVICE"))
-        theirs = theirs.get() if library == "cupy" else np.asarray(theirs)
+            theirs = xp.asarray(theirs, device=xp.Device("CPU_DEVICE"))
+        theirs = theirs.get() if name == "cupy" else np.asarray(theirs)
         np.testing.assert_allclose(theirs, ours, rtol=1e-12, atol=1e-12)
 
 

@@ -1,0 +1,218 @@
+"""Training: what is written, what is kept, and that an interruption changes nothing."""
+
+import json
+
+import numpy as np
+import pytest
+from jvi.compat.meta import read_meta
+from jvi.compat.model_files import read_model, read_snapshot
+from jvi.compat.snapshot import from_original
+
+from jvi import datasets
+from jvi.backend import stream
+from jvi.datasets import Dataset
+from jvi.model import Model, load
+from jvi.models import MLP
+from jvi.training import (
+    SELECTED_BY,
+    Diverged,
+    Settings,
+    build_trainer,
+    check_output,
+    files_of,
+    resume,
+    validate,
+)
+
+META = {"--dataset": "digits", "--vae-type": "jvi", "--nhidden": "8", "--help": False, "-o": "m"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    full = datasets.load("digits")
+    return full._replace(train=full.train[:200], validation=full.validation[:50])
+
+
+def trainer_for(prefix, data, epochs=3, vae_type="jvi", optimizer="adam", num_samples=4, **options):
+    settings = Settings(
+        vae_type=vae_type,
+        num_samples=num_samples,
+        optimizer=optimizer,
+        lr=options.pop("lr", 1e-3),
+        epochs=epochs,
+        batch_size=options.pop("batch_size", 64),
+        quiet=True,
+        **options,
+    )
+    link = MLP(data.train.shape[1], 8, 2, stream(settings.seed, "initial parameters"))
+    return build_trainer(Model(link), data, settings, prefix, META | {"--vae-type": vae_type})
+
+
+def train(prefix, data, **options):
+    trainer = trainer_for(prefix, data, **options)
+    trainer.run(show_loop_exception_msg=False)
+    return trainer
+
+
+def log_of(prefix):
+    entries = json.loads(files_of(prefix).log.read_text())
+    return [{k: v for k, v in entry.items() if k != "elapsed_time"} for entry in entries]
+
+
+@pytest.mark.parametrize("vae_type", ["vae", "iwae", "iwae++", "jvi", "jvi+elbo", "is"])
+def test_every_type_learns_and_writes_all_its_files(tmp_path, data, vae_type):
+    prefix = tmp_path / "m"
+    train(prefix, data, vae_type=vae_type, epochs=4, lr=1e-2)
+    log = log_of(prefix)
+    assert log[-1][SELECTED_BY] < log[0][SELECTED_BY] - 1.0
+    best = min(entry[SELECTED_BY] for entry in log)
+    assert float(files_of(prefix).perf.read_text()) == pytest.approx(best, abs=1e-6)
+    assert read_meta(files_of(prefix).meta) == META | {"--vae-type": vae_type}
+    assert load(prefix).num_latent == 2
+
+
+def test_the_best_epoch_is_kept_and_is_chosen_by_the_iwae_bound(tmp_path, data):
+    """A learning rate that overshoots, so that the last epoch is not the best."""
+    prefix = tmp_path / "m"
+    trainer = train(prefix, data, vae_type="iwae", epochs=2, lr=0.2)
+    values = [entry[SELECTED_BY] for entry in log_of(prefix)]
+    assert values.index(min(values)) < len(values) - 1
+    held_out = datasets.binarise_each(data.validation, 0)
+    again = validate(load(prefix), held_out, trainer.updater.settings)[SELECTED_BY]
+    assert again == pytest.approx(min(values), rel=1e-6)
+    assert int(read_snapshot(files_of(prefix).latest)["updater/iteration"]) == 2 * 4 - 1
+
+
+@pytest.mark.parametrize("vae_type", ["jvi", "jvi+elbo"])
+@pytest.mark.parametrize("optimizer", ["adam", "smorms3", "sgd"])
+def test_an_interruption_changes_nothing(tmp_path, data, vae_type, optimizer):
+    options = {"vae_type": vae_type, "optimizer": optimizer, "lr": 1e-3, "batch_size": 48}
+    train(tmp_path / "whole", data, epochs=4, **options)
+    train(tmp_path / "parts", data, epochs=2, **options)
+    trainer = trainer_for(tmp_path / "parts", data, epochs=4, **options)
+    resume(trainer, read_snapshot(files_of(tmp_path / "parts").latest))
+    trainer.run(show_loop_exception_msg=False)
+    assert log_of(tmp_path / "parts") == log_of(tmp_path / "whole")
+    whole, parts = (read_snapshot(files_of(tmp_path / n).latest) for n in ("whole", "parts"))
+    for name in whole:
+        if name not in ("_snapshot_elapsed_time", "extensions/LogReport/_log"):
+            np.testing.assert_array_equal(parts[name], whole[name], err_msg=name)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_one_another(tmp_path, data):
+    for name, seed in [("a", 5), ("b", 5), ("c", 6)]:
+        train(tmp_path / name, data, epochs=1, seed=seed)
+    a, b, c = (read_model(tmp_path / n).parameters["encode/qlin0/W"] for n in "abc")
+    np.testing.assert_array_equal(a, b)
+    assert not np.allclose(a, c)
+
+
+@pytest.mark.parametrize(
+    ("original", "vae_type", "optimizer"),
+    [
+        ("tiny_vae", "vae", "sgd"),
+        ("tiny_iwae", "iwae", "adam"),
+        ("tiny_jvielbo", "jvi+elbo", "smorms3"),
+        ("jvi8slow", "jvi", "adam"),
+    ],
+)
+def test_snapshots_have_the_originals_entries(
+    shared, tmp_path, data, original, vae_type, optimizer
+):
+    """Same keys, kinds and numbers of dimensions; sizes are the model's and the data set's."""
+    theirs = read_snapshot(shared / "legacy" / original)
+    train(tmp_path / "m", data, vae_type=vae_type, optimizer=optimizer, epochs=1)
+    ours = read_snapshot(tmp_path / "m")
+    assert ours.keys() == theirs.keys()
+    for name in theirs:
+        assert ours[name].ndim == theirs[name].ndim, name
+        assert ours[name].dtype.kind == theirs[name].dtype.kind, name
+        if ours[name].dtype.kind != "S":
+            assert ours[name].dtype == theirs[name].dtype, name
+    meta = read_meta(shared / "legacy" / f"{original}.meta.yaml")
+    assert {type(value) for value in meta.values()} >= {type(v) for v in META.values()}
+
+
+@pytest.mark.parametrize("original", ["tiny_vae", "tiny_iwae", "tiny_jvielbo"])
+def test_originals_are_continued_with_their_optimizer_and_counters(shared, tmp_path, original):
+    source = shared / "legacy" / original
+    files, arrays = read_model(source), read_snapshot(source)
+    images = datasets.load("mnist", shared / "data")
+    images = images._replace(validation=images.validation[:500], test=images.test[:1])
+    model = load(source)
+    settings = Settings(
+        vae_type=files.vae_type,
+        num_samples=4,
+        optimizer=files.meta["--opt"],
+        lr=1e-3,
+        epochs=2,
+        batch_size=512,
+        quiet=True,
+    )
+    trainer = build_trainer(model, images, settings, tmp_path / "m", files.meta)
+    resume(trainer, arrays)
+    updater = trainer.updater
+    assert (updater.iteration, updater.epoch) == (98, 1)
+    optimizer = updater.get_optimizer("main")
+    assert optimizer.t == int(arrays["updater/iteration"])
+    root = "elbo" if original == "tiny_jvielbo" else "main"
+    for name, parameter in model.link.namedparams():
+        for key, value in parameter.update_rule.state.items():
+            expected = arrays[f"updater/optimizer:{root}{name}/{key}"]
+            np.testing.assert_array_equal(value, expected)
+        assert parameter.update_rule.t == optimizer.t
+    before = validate(model, datasets.binarise_each(images.validation, 0), settings)[SELECTED_BY]
+    trainer.run(show_loop_exception_msg=False)
+    entries = json.loads(files_of(tmp_path / "m").log.read_text())
+    assert [entry["epoch"] for entry in entries] == [1, 2]
+    assert entries[0]["elapsed_time"] == pytest.approx(
+        float(arrays["_snapshot_elapsed_time"]), abs=1
+    )
+    assert entries[1][SELECTED_BY] < before
+
+
+def test_divergence_stops_and_keeps_the_last_good_snapshot(tmp_path, data):
+    prefix = tmp_path / "m"
+    train(prefix, data, epochs=1, vae_type="iwae", optimizer="sgd", lr=1e-3)
+    good = files_of(prefix).best.read_bytes()
+    trainer = trainer_for(prefix, data, epochs=9, vae_type="iwae", optimizer="sgd", lr=1e30)
+    resume(trainer, read_snapshot(files_of(prefix).latest))
+    with np.errstate(all="ignore"), pytest.raises(Diverged, match="training diverged"):
+        trainer.run(show_loop_exception_msg=False)
+    assert files_of(prefix).best.read_bytes() == good
+    assert all(np.isfinite(p).all() for p in read_model(prefix).parameters.values())
+
+
+def test_an_existing_model_is_not_overwritten(tmp_path, data):
+    prefix = tmp_path / "m"
+    train(prefix, data, epochs=1)
+    with pytest.raises(FileExistsError, match="choose another -o"):
+        check_output(prefix, overwrite=False)
+    check_output(prefix, overwrite=True)
+    assert list(prefix.iterdir()) == [] and not files_of(prefix).meta.exists()
+
+
+def test_what_cannot_be_written_is_found_before_training(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(OSError, match="file"):
+        check_output(tmp_path / "file" / "m", overwrite=False)
+
+
+def test_a_snapshot_of_another_data_set_is_refused(tmp_path, data):
+    train(tmp_path / "m", data, epochs=1)
+    smaller = Dataset(*data)._replace(train=data.train[:100])
+    trainer = trainer_for(tmp_path / "m", smaller)
+    with pytest.raises(ValueError, match="trained on 200 images, this data set has 100"):
+        resume(trainer, read_snapshot(files_of(tmp_path / "m").latest))
+
+
+def test_a_snapshot_of_another_optimizer_is_refused(tmp_path, data):
+    train(tmp_path / "m", data, epochs=1, optimizer="sgd")
+    trainer = trainer_for(tmp_path / "m", data, optimizer="adam")
+    with pytest.raises(ValueError, match="has no entry updater/optimizer:main/"):
+        resume(trainer, read_snapshot(files_of(tmp_path / "m").latest))
+
+
+def test_chainer_3_snapshots_without_counters_are_refused():
+    with pytest.raises(ValueError, match="no entry updater/iteration"):
+        from_original({"updater/optimizer:main/t": 1, "extensions/LogReport/_log": 2})
