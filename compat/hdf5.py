@@ -69,7 +69,9 @@ def _members(group, prefix, places):
             _once(h5py.h5o.get_info(item.id).addr, key, places)
             yield key, _array(item, key, places) if isinstance(item, h5py.Dataset) else item
     except Exception as error:  # the library raises many kinds
-        raise error if type(error) is ValueError else ValueError(f"{key!a}: damaged ({error!a})")
+        if type(error) is ValueError:
+            raise
+        raise ValueError(f"{key!a}: damaged ({error!a})") from None
 
 
 def _linked(group, name, key):

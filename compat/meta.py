@@ -18,6 +18,7 @@ _PYTHON = "tag:yaml.org,2002:python/"
 _YAML = "tag:yaml.org,2002:"
 _TEXT = {_YAML + "str", _PYTHON + "str", _PYTHON + "unicode"}
 _NUMBERS = {_YAML + "int", _YAML + "float", _YAML + "timestamp"}
+_SEQUENCES = {_YAML + "seq": list, _PYTHON + "tuple": tuple}
 _WORDS = ("true", "false", "null")
 _DOCOPT = _PYTHON + "object/new:docopt.Dict"
 
@@ -32,7 +33,8 @@ def read_meta(path):
     Returns
     -------
     dict
-        From option (``--nhidden``) to what docopt gives: str, bool or None (or a tuple of these).
+        From option (``--nhidden``) to what docopt gives: str, bool or None (or a list or
+        tuple of these).
         Numbers come as the text that stands in the file.
 
     Raises
@@ -66,7 +68,8 @@ def dump_meta(args):
 def to_texts(args):
     """Docopt's arguments as str to str, for the header of a safetensors file.
 
-    Text stays as it is; true, false, null and what could be taken for them are written as JSON.
+    Text stays as it is; all else, and text that could be taken for it, is written as JSON (which
+    has no tuples: they come back as lists).
     """
     return {key: json.dumps(value) if _is_json(value) else value for key, value in args.items()}
 
@@ -75,10 +78,9 @@ def from_texts(texts):
     """The arguments that `to_texts` made `texts` of; entries that are no options are left out."""
     options = {key: text for key, text in texts.items() if key.startswith(("-", "<"))}
     try:
-        values = {k: json.loads(text) if _is_json(text) else text for k, text in options.items()}
+        return {k: json.loads(text) if _is_json(text) else text for k, text in options.items()}
     except (ValueError, RecursionError):
         raise ValueError("damaged training arguments in the header") from None
-    return {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
 
 
 def _is_json(value):
@@ -102,11 +104,11 @@ def _arguments(node):
 
 
 def _value(key, node):
-    """The str, bool, None or tuple that a value's node stands for."""
-    if isinstance(node, yaml.SequenceNode) and node.tag == _PYTHON + "tuple":
+    """The str, bool, None, list or tuple that a value's node stands for."""
+    if isinstance(node, yaml.SequenceNode) and node.tag in _SEQUENCES:
         if not all(isinstance(item, yaml.ScalarNode) for item in node.value):
-            raise ValueError(f"{key!a}: a tuple of other things than text")
-        return tuple(_value(key, item) for item in node.value)
+            raise ValueError(f"{key!a}: a sequence of other things than text")
+        return _SEQUENCES[node.tag](_value(key, item) for item in node.value)
     if isinstance(node, yaml.ScalarNode):
         if node.tag in _TEXT | _NUMBERS:
             return node.value

@@ -10,7 +10,6 @@ PREFIX.h5, PREFIX.safetensors  parameters alone
 from pathlib import Path
 from typing import NamedTuple
 
-import h5py
 import numpy as np
 from jvi.compat.arrays import read_arrays, read_metadata, write_safetensors
 from jvi.compat.meta import dump_meta, from_texts, read_meta, to_texts
@@ -164,6 +163,8 @@ def _write_snapshot(path, files, torch):
 
 
 def _write_hdf5(path, files, torch):
+    import h5py
+
     with h5py.File(path, "w") as file:
         for name, array in files.parameters.items():
             file.create_dataset(name, data=array, compression=4)  # as in Chainer

@@ -9,7 +9,7 @@ COMMANDS = {
     "demo": "train and evaluate on scikit-learn's digits, draw a picture",
     "jvicount": "count the terms of the jackknife objective",
     "inspect": "print what a model's files hold, and every reason to doubt them",
-    "convert": "CONVERT",
+    "convert": "convert a model between the forms that parameters are kept in",
 }
 
 

@@ -14,6 +14,8 @@ from jvi.jackknife import jackknife_coefficients
 
 __all__ = ["Unbiased", "antithetic_mlmc", "delta_method", "nested_jackknife", "sumo"]
 
+LARGEST_AMPLIFICATION = 2.0**31  # of a rounding error of 2^-51 nats, to 1e-6 nats
+
 
 def delta_method(log_w, axis=0):
     """IWAE plus the delta-method estimate of its bias, DVI (Nowozin 2018, section 3).
@@ -61,14 +63,26 @@ def nested_jackknife(log_w, order=1, axis=0):
     """
     num_samples = log_w.shape[axis]
     coefficients = jackknife_coefficients(num_samples, order)
+    if _amplification(num_samples, order) > LARGEST_AMPLIFICATION:
+        safe = max(
+            m for m in range(order) if _amplification(num_samples, m) <= LARGEST_AMPLIFICATION
+        )
+        raise ValueError(
+            f"order {order} cannot be had to 1e-6 nats: the largest safe order for "
+            f"{num_samples} samples is {safe}"
+        )
     with float64_context(log_w):
-        log_w = namespace(log_w).moveaxis(float64(log_w), axis, 0)
-        full = iwae(log_w)
+        xp, full = namespace(log_w), iwae(log_w, axis)
+        shifted = xp.moveaxis(float64(log_w) - xp.expand_dims(full, axis=axis), axis, 0)
         return full + sum(
-            float(c) * (iwae(log_w[: num_samples - j, ...]) - full)
+            float(c) * iwae(shifted[: num_samples - j, ...])
             for j, c in enumerate(coefficients)
             if j > 0
         )
+
+
+def _amplification(num_samples, order):
+    return sum(abs(c) for c in jackknife_coefficients(num_samples, order))
 
 
 class Unbiased(NamedTuple):
@@ -107,14 +121,15 @@ def sumo(draw, rng, repeats=100, min_samples=1):
 
     def estimate():
         cut = _sumo_cut(rng.random())
-        log_w = float64(draw(min_samples + cut))
-        xp = namespace(log_w)
-        log_total = log_sum_exp(log_w[:min_samples, :])
-        value = bound = log_total - math.log(min_samples)
-        for k in range(1, cut + 1):
-            log_total = xp.logaddexp(log_total, log_w[min_samples + k - 1, :])
-            previous, bound = bound, log_total - math.log(min_samples + k)
-            value = value + (bound - previous) / _sumo_tail(k)
+        log_w = draw(min_samples + cut)
+        with float64_context(log_w):
+            xp, log_w = namespace(log_w), float64(log_w)
+            log_total = log_sum_exp(log_w[:min_samples, :])
+            value = bound = log_total - math.log(min_samples)
+            for k in range(1, cut + 1):
+                log_total = xp.logaddexp(log_total, log_w[min_samples + k - 1, :])
+                previous, bound = bound, log_total - math.log(min_samples + k)
+                value = value + (bound - previous) / _sumo_tail(k)
         return value, min_samples + cut
 
     return _repeat(estimate, repeats)
@@ -125,7 +140,7 @@ def antithetic_mlmc(draw, rng, repeats=100, min_samples=1):
 
     At a random level l ≥ 1 with P(l) ∝ 2^(-3l/2), from 2^l m samples: the mean of IWAE_m over
     groups of m, plus 1 / P(l) times the difference between IWAE of all samples and the mean
-    IWAE of their halves. Unbiased, with finite variance and cost: 3.1 m samples on average.
+    IWAE of their halves. Unbiased, with finite variance and cost: 4.4 m samples on average.
 
     Parameters
     ----------
@@ -146,11 +161,12 @@ def antithetic_mlmc(draw, rng, repeats=100, min_samples=1):
 
     def estimate():
         level = int(rng.geometric(1.0 - ratio))
-        log_w = float64(draw(min_samples * 2**level))
-        groups = _mean_of_groups(log_w, 2**level)
-        difference = iwae(log_w) - _mean_of_groups(log_w, 2)
-        probability = (1.0 - ratio) * ratio ** (level - 1)
-        return groups + difference / probability, log_w.shape[0]
+        log_w = draw(min_samples * 2**level)
+        with float64_context(log_w):
+            difference = iwae(log_w) - _mean_of_groups(log_w, 2)
+            probability = (1.0 - ratio) * ratio ** (level - 1)
+            value = _mean_of_groups(log_w, 2**level) + difference / probability
+        return value, min_samples * 2**level
 
     return _repeat(estimate, repeats)
 

@@ -94,7 +94,7 @@ def draw(model, x, eps):
     q = model.posterior(x)
     z = model.sample(q, eps)
     route = Route()
-    z_model = route.apply((z,))[0]
+    z_model = route(z)
     log_px, log_pz, log_qz = model.log_px(x, z_model), model.log_pz(z_model), model.log_qz(q, z)
     log_w = float64(log_px.array) + float64(log_pz.array) - float64(log_qz.array)
     return Draws(q, z, route, log_px, log_pz, log_qz, model.kl(q), log_w)

@@ -15,7 +15,7 @@ def test_streams_depend_on_every_part_of_their_key_and_on_nothing_else():
     ]
     first = {key: backend.stream(*key).random() for key in keys}
     assert len(set(first.values())) == len(keys)
-    np.random.seed(0)
+    np.random.standard_normal(10)  # noqa: NPY002  the global state, which must not matter
     assert backend.stream(0, "order", 1, 0).random() == first[0, "order", 1, 0]
 
 

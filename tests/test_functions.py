@@ -1,11 +1,18 @@
 """Fused Chainer functions against the plain formula in float64 and finite differences."""
 
 import chainer
+import chainer.functions as F
 import numpy as np
 import pytest
 from scipy import stats
 
-from jvi.functions import Route, bernoulli_log_density, gaussian_log_density
+from jvi.functions import (
+    Route,
+    bernoulli_log_density,
+    gaussian_log_density,
+    gaussian_sample,
+    standard_normal_log_density,
+)
 
 RNG = np.random.default_rng(4)
 
@@ -34,7 +41,7 @@ def test_bernoulli_value_and_gradient(shape):
 def test_bernoulli_gradient_by_finite_differences():
     x = (RNG.random((4, 6)) < 0.5).astype(np.float64)
     h = chainer.Variable(RNG.normal(size=(2, 4, 6)))
-    chainer.functions.sum(bernoulli_log_density(x, h)).backward()
+    F.sum(bernoulli_log_density(x, h)).backward()
     step = np.zeros_like(h.array)
     step[1, 2, 3] = 1e-5
     up, down = (plain_bernoulli(x, h.array + s).sum() for s in (step, -step))
@@ -64,19 +71,56 @@ def test_bernoulli_does_not_hide_what_is_not_finite(value):
     assert not np.isfinite(out.array).any()
 
 
-def test_gaussian_is_scipys():
-    z, mean, ln_var = RNG.normal(size=(3, 4, 5)), RNG.normal(size=(4, 5)), RNG.normal(size=(4, 5))
+def gaussian_inputs():
+    """z (K, N, D), mean and ln_var (N, D) in float64."""
+    shapes = (3, 4, 5), (4, 5), (4, 5)
+    return [chainer.Variable(RNG.normal(size=shape)) for shape in shapes]
+
+
+def test_gaussian_densities_are_scipys():
+    z, mean, ln_var = (variable.array for variable in gaussian_inputs())
     expected = stats.norm(mean, np.exp(0.5 * ln_var)).logpdf(z).sum(axis=-1)
-    variables = [chainer.Variable(array) for array in (z, mean, ln_var)]
-    np.testing.assert_allclose(gaussian_log_density(*variables).array, expected, rtol=1e-12)
+    np.testing.assert_allclose(gaussian_log_density(z, mean, ln_var).array, expected, rtol=1e-12)
     standard = stats.norm.logpdf(z).sum(axis=-1)
-    np.testing.assert_allclose(gaussian_log_density(variables[0]).array, standard, rtol=1e-12)
+    np.testing.assert_allclose(standard_normal_log_density(z).array, standard, rtol=1e-12)
+
+
+def test_gaussian_sample_is_its_formula():
+    eps, mean, ln_var = (variable.array for variable in gaussian_inputs())
+    out = gaussian_sample(mean, ln_var, eps)
+    np.testing.assert_allclose(out.array, mean + np.sqrt(np.exp(ln_var)) * eps, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda z, mean, ln_var: gaussian_log_density(z, mean, ln_var),
+        lambda z, mean, ln_var: standard_normal_log_density(z) + F.sum(mean * ln_var),
+        lambda z, mean, ln_var: gaussian_sample(mean, ln_var, z.array) * z.array,
+    ],
+    ids=["density", "standard density", "sample"],
+)
+def test_gaussian_gradients_by_finite_differences(function):
+    inputs = gaussian_inputs()
+    cotangent = RNG.normal(size=function(*inputs).shape)
+    F.sum(function(*inputs) * cotangent).backward()
+    for variable in inputs:
+        if variable.grad is None:
+            continue  # the noise of a sample
+        start, direction = variable.array, RNG.normal(size=variable.shape)
+        sums = []
+        for step in (1e-6, -1e-6):
+            variable.array = start + step * direction
+            sums.append((function(*inputs).array * cotangent).sum())
+        variable.array = start
+        slope = (variable.grad * direction).sum()
+        assert slope == pytest.approx((sums[0] - sums[1]) / 2e-6, rel=1e-7, abs=1e-7)
 
 
 def test_route_scales_the_gradient_of_each_sample_and_nothing_else():
     z = chainer.Variable(RNG.normal(size=(2, 3, 4)))
     route = Route()
-    out = route.apply((z,))[0]
+    out = route(z)
     np.testing.assert_array_equal(out.array, z.array)
     route.scale = RNG.normal(size=(2, 3))
     out.grad = np.ones_like(z.array)

@@ -1,7 +1,7 @@
 """Log-density of binary pixels given logits, summed over the pixels."""
 
+import chainer
 import numpy as np
-from chainer import function_node
 from chainer.backends import cuda
 
 __all__ = ["bernoulli_log_density"]
@@ -24,21 +24,20 @@ def bernoulli_log_density(x, logits):
     -------
     Variable, shape (K, N), float32, in nats
     """
-    return _BernoulliLogDensity(x).apply((logits,))[0]
+    return _BernoulliLogDensity(x)(logits)
 
 
-class _BernoulliLogDensity(function_node.FunctionNode):
+class _BernoulliLogDensity(chainer.Function):
     """Keeps only the logits; the derivative x - sigmoid(h) is made from them when needed."""
 
     def __init__(self, x):
         self.x = x
 
     def forward_cpu(self, inputs):
-        self.retain_inputs((0,))
         (logits,) = inputs
-        num_samples, num_points, _ = logits.shape
-        out = np.empty((num_samples, num_points), logits.dtype)
-        for k, rows in _blocks(num_samples, num_points):
+        self.retain_inputs((0,))
+        out = np.empty(logits.shape[:2], logits.dtype)
+        for k, rows in _blocks(*out.shape):
             x, h = self.x[rows], logits[k, rows]
             softplus = np.abs(h)
             np.negative(softplus, out=softplus)
@@ -48,24 +47,8 @@ class _BernoulliLogDensity(function_node.FunctionNode):
             out[k, rows] = np.vecdot(x, h) - softplus.sum(axis=-1)
         return (out,)
 
-    def forward_gpu(self, inputs):
-        self.retain_inputs((0,))
-        (logits,) = inputs
-        return (_log_density_kernel()(self.x[None], logits, axis=2),)
-
-    def backward(self, indexes, grad_outputs):
-        (logits,) = self.get_retained_inputs()
-        return _BernoulliGradient(self.x).apply((logits, grad_outputs[0]))
-
-
-class _BernoulliGradient(function_node.FunctionNode):
-    """g (x - sigmoid(h)), shape (K, N, pixels), for g of shape (K, N)."""
-
-    def __init__(self, x):
-        self.x = x
-
-    def forward_cpu(self, inputs):
-        logits, g = inputs
+    def backward_cpu(self, inputs, grad_outputs):
+        (logits,), (g,) = inputs, grad_outputs
         out = np.empty_like(logits)
         for k, rows in _blocks(*g.shape):
             # sigmoid(h) = (1 + tanh(h / 2)) / 2 neither overflows nor branches
@@ -78,8 +61,26 @@ class _BernoulliGradient(function_node.FunctionNode):
         return (out,)
 
     def forward_gpu(self, inputs):
-        logits, g = inputs
-        return (_gradient_kernel()(self.x[None], logits, g[:, :, None]),)
+        self.retain_inputs((0,))
+        log_density = cuda.reduce(
+            "T x, T h",
+            "T y",
+            "x * h - max(h, T(0)) - log1p(exp(-abs(h)))",
+            "a + b",
+            "y = a",
+            "0",
+            "jvi_bernoulli_log_density",
+        )
+        return (log_density(self.x[None], inputs[0], axis=2),)
+
+    def backward_gpu(self, inputs, grad_outputs):
+        gradient = cuda.elementwise(
+            "T x, T h, T g",
+            "T out",
+            "out = g * (x - T(0.5) - T(0.5) * tanh(T(0.5) * h))",
+            "jvi_bernoulli_gradient",
+        )
+        return (gradient(self.x[None], inputs[0], grad_outputs[0][:, :, None]),)
 
 
 def _blocks(num_samples, num_points):
@@ -87,25 +88,3 @@ def _blocks(num_samples, num_points):
     for k in range(num_samples):
         for start in range(0, num_points, BLOCK):
             yield k, slice(start, start + BLOCK)
-
-
-@cuda.cupy.memoize(for_each_device=True) if cuda.available else (lambda f: f)
-def _log_density_kernel():
-    return cuda.cupy.ReductionKernel(
-        "T x, T h",
-        "T y",
-        "x * h - max(h, T(0)) - log1p(exp(-abs(h)))",
-        "a + b",
-        "y = a",
-        "0",
-        "jvi_bernoulli_log_density",
-    )
-
-
-def _gradient_kernel():
-    return cuda.elementwise(
-        "T x, T h, T g",
-        "T out",
-        "out = g * (x - T(0.5) - T(0.5) * tanh(T(0.5) * h))",
-        "jvi_bernoulli_gradient",
-    )

@@ -1,27 +1,94 @@
-"""Log-density of a diagonal Gaussian, summed over its dimensions."""
+"""Draws from and log-densities of diagonal Gaussians."""
 
 import math
 
-import chainer.functions as F
+import chainer
+from chainer import backend
 
-__all__ = ["gaussian_log_density"]
+__all__ = ["gaussian_log_density", "gaussian_sample", "standard_normal_log_density"]
 
 
-def gaussian_log_density(z, mean=None, ln_var=None):
-    """log N(z; mean, exp(ln_var)), summed over the last axis; standard normal by default.
+def gaussian_sample(mean, ln_var, eps):
+    """z = mean + exp(ln_var / 2) eps, a differentiable function of mean and ln_var.
+
+    Parameters
+    ----------
+    mean, ln_var : Variable, shape (N, D)
+    eps : array, shape (K, N, D)
+        Standard normal noise.
+
+    Returns
+    -------
+    Variable, shape (K, N, D)
+    """
+    return _Sample(eps)(mean, ln_var)
+
+
+def gaussian_log_density(z, mean, ln_var):
+    """log N(z; mean, exp(ln_var)) summed over dimensions.
 
     Parameters
     ----------
     z : Variable, shape (K, N, D)
-    mean, ln_var : Variable, shape (N, D), optional
+    mean, ln_var : Variable, shape (N, D)
 
     Returns
     -------
     Variable, shape (K, N), in nats
     """
-    constant = 0.5 * z.shape[-1] * math.log(2 * math.pi)
-    if mean is None:
-        return -0.5 * F.sum(z * z, axis=-1) - constant
-    standard = (z - F.broadcast_to(mean, z.shape)) * F.broadcast_to(F.exp(-0.5 * ln_var), z.shape)
-    log_scale = F.broadcast_to(0.5 * F.sum(ln_var, axis=-1), z.shape[:2])
-    return -0.5 * F.sum(standard * standard, axis=-1) - log_scale - constant
+    return _LogDensity()(z, mean, ln_var)
+
+
+def standard_normal_log_density(z):
+    """log N(z; 0, 1) summed over dimensions: shape (K, N) for z of shape (K, N, D)."""
+    return _StandardLogDensity()(z)
+
+
+class _Sample(chainer.Function):
+    def __init__(self, eps):
+        self.eps = eps
+
+    def forward(self, inputs):
+        mean, ln_var = inputs
+        xp = backend.get_array_module(mean)
+        z = xp.exp(0.5 * ln_var) * self.eps
+        z += mean
+        return (z,)
+
+    def backward(self, inputs, grad_outputs):
+        (mean, ln_var), (g,) = inputs, grad_outputs
+        xp = backend.get_array_module(mean)
+        return g.sum(axis=0), 0.5 * xp.exp(0.5 * ln_var) * xp.einsum("knd,knd->nd", g, self.eps)
+
+
+class _LogDensity(chainer.Function):
+    def forward(self, inputs):
+        z, mean, ln_var = inputs
+        xp = backend.get_array_module(z)
+        standard = (z - mean) * xp.exp(-0.5 * ln_var)
+        squares = xp.einsum("knd,knd->kn", standard, standard)
+        return (-0.5 * (squares + ln_var.sum(axis=-1)) - _log_normaliser(z),)
+
+    def backward(self, inputs, grad_outputs):
+        (z, mean, ln_var), (g,) = inputs, grad_outputs
+        xp = backend.get_array_module(z)
+        inverse_scale = xp.exp(-0.5 * ln_var)
+        standard = (z - mean) * inverse_scale
+        weighted = g[:, :, None] * standard
+        for_ln_var = xp.einsum("knd,knd->nd", weighted, standard) - g.sum(axis=0)[:, None]
+        for_z = weighted * inverse_scale
+        return -for_z, for_z.sum(axis=0), 0.5 * for_ln_var
+
+
+class _StandardLogDensity(chainer.Function):
+    def forward(self, inputs):
+        (z,) = inputs
+        xp = backend.get_array_module(z)
+        return (-0.5 * xp.einsum("knd,knd->kn", z, z) - _log_normaliser(z),)
+
+    def backward(self, inputs, grad_outputs):
+        return (-grad_outputs[0][:, :, None] * inputs[0],)
+
+
+def _log_normaliser(z):
+    return 0.5 * z.shape[-1] * math.log(2 * math.pi)

@@ -1,11 +1,11 @@
 """Scaling of the gradient that flows through a sample, apart from that of the model."""
 
-from chainer import function_node
+import chainer
 
 __all__ = ["Route"]
 
 
-class Route(function_node.FunctionNode):
+class Route(chainer.Function):
     """The identity on z, shape (K, N, D), whose backward pass multiplies by `scale`, (K, N).
 
     A loss that weights sample k by a_k gives the model the gradient weight a_k; with
@@ -19,7 +19,7 @@ class Route(function_node.FunctionNode):
     def forward(self, inputs):
         return inputs
 
-    def backward(self, indexes, grad_outputs):
+    def backward(self, inputs, grad_outputs):
         if self.scale is None:
             return grad_outputs
         return (grad_outputs[0] * self.scale[:, :, None],)

@@ -5,7 +5,12 @@ import chainer.functions as F
 import chainer.links as L
 import numpy as np
 
-from jvi.functions import bernoulli_log_density, gaussian_log_density
+from jvi.functions import (
+    bernoulli_log_density,
+    gaussian_log_density,
+    gaussian_sample,
+    standard_normal_log_density,
+)
 
 __all__ = ["MLP"]
 
@@ -35,16 +40,13 @@ class MLP(chainer.Chain):
         return self.encode(x)
 
     def sample(self, q, eps):
-        mean, ln_var = q
-        return (
-            F.broadcast_to(mean, eps.shape) + F.broadcast_to(F.exp(0.5 * ln_var), eps.shape) * eps
-        )
+        return gaussian_sample(*q, eps)
 
     def log_px(self, x, z):
         return bernoulli_log_density(x, self.decode(z))
 
     def log_pz(self, z):
-        return gaussian_log_density(z)
+        return standard_normal_log_density(z)
 
     def log_qz(self, q, z):
         return gaussian_log_density(z, *q)
