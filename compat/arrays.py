@@ -88,7 +88,7 @@ def read_metadata(path):
 
 def write_safetensors(path, arrays, metadata):
     """Write a safetensors file; to `metadata` (str to str) in its header a checksum is added."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())}
+    arrays = {name: np.asarray(array, order="C") for name, array in sorted(arrays.items())}
     kinds = {dtype: name for name, dtype in _SAFETENSORS.items()}
     entries, start = {}, 0
     for name, array in arrays.items():

@@ -41,12 +41,13 @@ def read_hdf5(path):
         When it is not made of plain arrays, naming the key; the library's own errors are of
         many kinds.
     """
-    arrays, places, total = {}, set(), 0
+    arrays, places, entries, total = {}, set(), 0, 0
     with h5py.File(path, "r", locking=False) as file:
         waiting = [("", file)]
         while waiting:
             prefix, group = waiting.pop()
             for name, item in _members(group, prefix, places):
+                entries += 1
                 if isinstance(item, h5py.Group) and name.count("/") < MAX_DEPTH:
                     waiting.append((name + "/", item))
                 elif isinstance(item, np.ndarray):
@@ -54,7 +55,7 @@ def read_hdf5(path):
                     total += item.nbytes
                 else:
                     raise ValueError(f"{name!a}: neither an array nor a group of arrays")
-                if len(places) > MAX_ENTRIES + MAX_CHUNKS or total > MAX_TOTAL_BYTES:
+                if entries > MAX_ENTRIES or total > MAX_TOTAL_BYTES:
                     raise ValueError(f"{name!a}: too many entries or bytes in total")
     return arrays
 
@@ -110,7 +111,7 @@ def _array(dataset, key, places):
         _once(dataset.id.get_offset(), key, places)
         if dataset.id.get_storage_size() != size or dataset.id.get_offset() is None:
             raise ValueError(f"{key!a}: damaged: its data are missing")
-    return dataset[()]
+    return np.asarray(dataset[()])
 
 
 def _chunks(dataset, key, dtype, places):

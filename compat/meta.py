@@ -33,9 +33,8 @@ def read_meta(path):
     Returns
     -------
     dict
-        From option (``--nhidden``) to what docopt gives: str, bool or None (or a list or
-        tuple of these).
-        Numbers come as the text that stands in the file.
+        From option (``--nhidden``) to what docopt gives: str, bool or None (or a list or tuple of
+        these). Numbers come as the text that stands in the file.
 
     Raises
     ------
@@ -74,13 +73,16 @@ def to_texts(args):
     return {key: json.dumps(value) if _is_json(value) else value for key, value in args.items()}
 
 
-def from_texts(texts):
-    """The arguments that `to_texts` made `texts` of; entries that are no options are left out."""
+def from_texts(texts, path):
+    """The arguments that `to_texts` made `texts` of, as found in the file `path`.
+
+    Entries that are no options are left out.
+    """
     options = {key: text for key, text in texts.items() if key.startswith(("-", "<"))}
     try:
         return {k: json.loads(text) if _is_json(text) else text for k, text in options.items()}
     except (ValueError, RecursionError):
-        raise ValueError("damaged training arguments in the header") from None
+        raise ValueError(f"{path}: damaged training arguments in its header") from None
 
 
 def _is_json(value):

@@ -95,7 +95,7 @@ def read_model(prefix):
         not finite are only noted: such a model can be looked at.
     """
     prefix, path = _locate(prefix)
-    arrays = read_arrays(path, lambda n: n.startswith(PATHS[:2]) or not n.startswith(_TRAINER))
+    arrays = read_arrays(path, _is_parameter)
     where, parameters = _parameters(path, arrays)
     meta, notes = _meta(prefix, path, parameters)
     vae_type = meta.get("--vae-type", "jvi+elbo" if where == PATHS[1] else None)
@@ -114,7 +114,7 @@ def read_snapshot(prefix):
     arrays = read_arrays(path)
     if "updater/iteration" not in arrays:
         raise ValueError(f"{path}: not a trainer's snapshot (updater/iteration is missing)")
-    _parameters(path, {n: a for n, a in arrays.items() if n.startswith(PATHS[:2])})
+    _parameters(path, {name: array for name, array in arrays.items() if _is_parameter(name)})
     return arrays
 
 
@@ -210,6 +210,11 @@ def _prefix(path):
     return str(path.with_suffix("") if path.suffix in (".npz", *ENDINGS) else path)
 
 
+def _is_parameter(name):
+    """Whether `name` should be a parameter's: all that is not the trainer's."""
+    return name.startswith(PATHS[:2]) or not name.startswith(_TRAINER)
+
+
 def _parameters(path, arrays):
     """(where in the file, parameters by name), checked, out of the `arrays` of a file."""
     names = [f"{layer}/{kind}" for layer in _LAYERS for kind in "Wb"]
@@ -255,13 +260,13 @@ def _check(path, where, parameters):
 def _meta(prefix, path, parameters):
     """(training arguments, notes) from the meta file, else from the header of `path`."""
     meta_path = Path(f"{prefix}.meta.yaml")
-    stored = from_texts(read_metadata(path))
+    stored = from_texts(read_metadata(path), path)
     meta = read_meta(meta_path) if meta_path.is_file() else stored
     pixels, hidden, latent = sizes(parameters)
     notes = []
     if not meta:
         notes.append(
-            f"{meta_path} is missing; from the parameters: "
+            f"{meta_path} is missing or empty; from the parameters: "
             f"{pixels} pixels, {hidden} hidden and {latent} latent units"
         )
     if stored and stored != meta:

@@ -1,11 +1,23 @@
 """Devices, array namespaces and random streams: the only place that knows NumPy from CuPy."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from functools import cache
 
 import array_api_compat
 import numpy as np
 
-__all__ = ["device", "float64", "float64_context", "namespace", "normals", "stream", "to_host"]
+__all__ = [
+    "device",
+    "float64",
+    "float64_context",
+    "namespace",
+    "normals",
+    "parallel_map",
+    "stream",
+    "to_host",
+]
 
 # What a random stream is for; the position is part of its key, so append, never reorder.
 PURPOSES = (
@@ -114,3 +126,35 @@ def normals(shape, rng, device):
     Drawn on the host, so that CPU and GPU compute with the same numbers.
     """
     return device.send(rng.standard_normal(shape, dtype=np.float32))
+
+
+def parallel_map(function, items, device):
+    """Yield `function` of each item, in order; on the CPU with a thread for each core.
+
+    Each thread works through whole items with single-threaded BLAS, so that what happens between
+    the matrix products runs on all cores, too, and on arrays that fit the caches. The results do
+    not depend on the number of threads.
+    """
+    items = list(items)
+    workers = min(len(items), _cores()) if device.xp is np else 1
+    if workers <= 1:
+        yield from map(function, items)
+        return
+    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        try:
+            yield from pool.map(function, items)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _cores():
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count()
+
+
+@cache
+def _blas():
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

@@ -15,8 +15,11 @@ from jvi.model import ROWS
 
 __all__ = ["BOUNDS", "Evaluation", "evaluate"]
 
-# Log-weights held at a time, over all data points of a block: 8 MB for each float64 copy of them.
-GRID = 2**20
+# Log-weights that a block of data points may have: 4 MB for each float64 copy of them.
+GRID = 2**19
+
+# A block has at least so many data points where GRID allows: fewer slow down the encoder.
+BLOCK = 64
 
 # What can be evaluated: functions of (log_w, log_px, kl) with a value per data point. Beside these,
 # "jvi" stands for the jackknife of the order asked for, and "jvi-M" for that of order M.
@@ -96,18 +99,22 @@ def evaluate(
     check_request(num_samples, bounds, order, batch_size)
     if len(x) == 0:
         raise ValueError("there are no images to evaluate")
-    block = max(1, min(batch_size, ROWS, GRID // num_samples, len(x)))
-    starts = range(0, len(x), block)
+    block = max(1, min(batch_size, GRID // num_samples, max(BLOCK, ROWS // num_samples)))
+
+    def values(start):
+        """Of the block of data points that begins at `start`."""
+        stop = min(start + block, len(x))
+        rngs = [
+            backend.stream(seed, "evaluation noise", replication, index)
+            for index in range(start, stop)
+        ]
+        return _values(_grid(model, x[start:stop], num_samples, rngs, start), bounds, order)
+
     parts = []
     with tqdm(total=len(x), unit="image", disable=None if progress else True, delay=2) as bar:
-        for start in starts:
-            rngs = [
-                backend.stream(seed, "evaluation noise", replication, index)
-                for index in range(start, min(start + block, len(x)))
-            ]
-            grid = _grid(model, x[start : start + block], num_samples, rngs, start)
-            parts.append(_values(grid, bounds, order))
-            bar.update(len(rngs))
+        for part in backend.parallel_map(values, range(0, len(x), block), model.device):
+            parts.append(part)
+            bar.update(len(part["ess"]))
     per_image = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return _summarise(per_image, bounds, num_samples)
 

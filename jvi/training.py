@@ -12,6 +12,7 @@ from chainer.training import extensions
 from tqdm import tqdm
 
 from jvi import backend
+from jvi.backend import namespace
 from jvi.bounds import iwae
 from jvi.compat.meta import dump_meta
 from jvi.compat.snapshot import from_original, to_original
@@ -39,6 +40,9 @@ OPTIMIZERS = {
 
 # The original's: gradients are scaled down to this norm when they are longer.
 CLIP = 4.0
+
+# Rows that go through the decoder in one call on a GPU: 800 MB of logits at 784 pixels.
+GPU_ROWS = 2**18
 
 SELECTED_BY = "validation/main/iwae"
 
@@ -118,27 +122,61 @@ class Updater(training.updaters.StandardUpdater):
         self.objective = objective_for(settings.vae_type, settings.raw)
 
     def update_core(self):
-        # the shapes are the same in every step; checking them each time costs a tenth of it
-        with chainer.using_config("type_check", False):
-            self._step()
-
-    def _step(self):
         settings, device = self.settings, self.model.device
         rows = np.asarray(self.get_iterator("main").next())
         rng = backend.stream(settings.seed, "training noise", self.iteration)
         x = device.send(binarise(self.images[rows], rng))
         shape = settings.num_samples, len(rows), self.model.num_latent
-        draws = draw(self.model.link, x, backend.normals(shape, rng, device))
-        if not bool(device.xp.isfinite(draws.log_w).all()):
-            raise Diverged(
-                f"training diverged: log-weights of iteration {self.iteration + 1} are not finite"
-            )
-        values = summarise(report(draws, self.objective, settings.order))
-        self.model.link.cleargrads()
-        loss(self.model.link, draws, self.objective, settings.order).backward()
+        values = self._gradients(x, backend.normals(shape, rng, device))
         self.get_optimizer("main").update()
         prefix = "" if settings.vae_type == "jvi+elbo" else "main/"
-        chainer.report({prefix + name: value for name, value in values.items()})
+        chainer.report({prefix + name: value for name, value in summarise(values).items()})
+
+    def _gradients(self, x, eps):
+        """Set the parameters' gradients, and return what is reported of each data point.
+
+        The batch is worked on in pieces, which bounds memory for any batch size.
+        """
+        settings = self.settings
+
+        def piece(rows):
+            with chainer.using_config("type_check", False):
+                link = self.model.link.copy()  # shares the parameters, not their gradients
+                link.cleargrads()
+                draws = draw(link, x[rows], eps[:, rows])
+                if not bool(namespace(draws.log_w).isfinite(draws.log_w).all()):
+                    raise Diverged(
+                        f"training diverged: log-weights of iteration {self.iteration + 1} "
+                        "are not finite"
+                    )
+                values = report(draws, self.objective, settings.order)
+                part = loss(link, draws, self.objective, settings.order)
+                (part * (draws.log_w.shape[1] / len(x))).backward()
+            return values, [parameter.grad for parameter in link.params()]
+
+        pieces = _pieces(len(x), settings.num_samples, self.model.device)
+        parameters = list(self.model.link.params())
+        values = []
+        for part, gradients in backend.parallel_map(piece, pieces, self.model.device):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if values:
+                    parameter.grad += gradient
+                else:
+                    parameter.grad = gradient
+            values.append(part)
+        return _joined(values, self.model.device.xp)
+
+
+def _pieces(num_points, num_samples, device):
+    """Slices of a batch whose samples fit the cache of a core, or the memory of a GPU."""
+    rows = ROWS if device.xp is np else GPU_ROWS
+    size = max(1, rows // num_samples)
+    return [slice(start, start + size) for start in range(0, num_points, size)]
+
+
+def _joined(parts, xp):
+    """One dictionary of arrays for a list of them."""
+    return {name: xp.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 class _Order:
@@ -161,19 +199,19 @@ def validate(model, images, settings):
     """
     vae_type = "jvi" if settings.vae_type == "jvi+elbo" else settings.vae_type
     objective = objective_for(vae_type)
-    block = max(1, ROWS // settings.num_samples)
-    parts = []
-    with chainer.no_backprop_mode():
-        for number, start in enumerate(range(0, len(images), block)):
-            x = model.device.send(images[start : start + block])
-            rng = backend.stream(settings.seed, "validation noise", number)
-            shape = settings.num_samples, len(x), model.num_latent
+    pieces = _pieces(len(images), settings.num_samples, model.device)
+
+    def values(number):
+        x = model.device.send(images[pieces[number]])
+        rng = backend.stream(settings.seed, "validation noise", number)
+        shape = settings.num_samples, len(x), model.num_latent
+        with chainer.no_backprop_mode():
             draws = draw(model.link, x, backend.normals(shape, rng, model.device))
-            parts.append(report(draws, objective, settings.order) | {"iwae": -iwae(draws.log_w)})
-    values = {
-        name: np.concatenate([backend.to_host(part[name]) for part in parts]) for name in parts[0]
-    }
-    return {f"validation/main/{name}": float(v) for name, v in summarise(values).items()}
+        return report(draws, objective, settings.order) | {"iwae": -iwae(draws.log_w)}
+
+    parts = list(backend.parallel_map(values, range(len(pieces)), model.device))
+    means = summarise(_joined(parts, model.device.xp))
+    return {f"validation/main/{name}": float(value) for name, value in means.items()}
 
 
 def build_trainer(model, data, settings, prefix, meta):

@@ -2,8 +2,8 @@
 
 Real files are damaged at thousands of places. What the formats can detect is detected: .npz has a
 CRC-32 of each member, HDF5 (as `save_hdf5` writes it) an Adler-32 of each chunk, and our
-safetensors files a SHA-256. A meta file is text without a checksum: damage can only be kept from reaching the
-parameters.
+safetensors files a SHA-256. A meta file is text without a checksum: damage can only be kept from
+reaching the parameters.
 """
 
 import random

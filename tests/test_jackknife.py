@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jvi.scripts import jackknife_figure
 from scipy.special import digamma
 
 from jvi.jackknife import (
@@ -342,3 +343,13 @@ def test_weights_that_are_no_numbers_are_refused(order, bad):
 def test_axis_outside_the_array_is_refused():
     with pytest.raises(ValueError, match="axis 2 is not among them"):
         jackknife(np.zeros((4, 3)), 1, axis=2)
+
+
+def test_figures_are_drawn_from_exact_biases(tmp_path, capsys):
+    for order, num_samples, shape in [(0, 7, 1.0), (1, 16, 0.1), (3, 8, 0.1)]:
+        exact = jackknife_figure.exact_bias(num_samples, order, Decimal(str(shape)))
+        assert float(exact) == pytest.approx(gamma_bias(shape, num_samples, order), rel=1e-9)
+    jackknife_figure.main(["-o", str(tmp_path), "--draws", "500", "--largest", "64"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("64 ")
+    for name in ("jackknife_bias.png", "jackknife_runtime.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

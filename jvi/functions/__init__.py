@@ -5,7 +5,7 @@ cannot be differentiated again, which nothing here needs. Composed of Chainer's 
 would be a dozen calls, and the calls, not the arithmetic, are what small batches spend time on.
 """
 
-from jvi.functions.bernoulli import bernoulli_log_density
+from jvi.functions.decoder import crelu_decoder_log_density
 from jvi.functions.gaussian import (
     gaussian_log_density,
     gaussian_sample,
@@ -15,7 +15,7 @@ from jvi.functions.route import Route
 
 __all__ = [
     "Route",
-    "bernoulli_log_density",
+    "crelu_decoder_log_density",
     "gaussian_log_density",
     "gaussian_sample",
     "standard_normal_log_density",

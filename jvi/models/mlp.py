@@ -6,7 +6,7 @@ import chainer.links as L
 import numpy as np
 
 from jvi.functions import (
-    bernoulli_log_density,
+    crelu_decoder_log_density,
     gaussian_log_density,
     gaussian_sample,
     standard_normal_log_density,
@@ -43,7 +43,9 @@ class MLP(chainer.Chain):
         return gaussian_sample(*q, eps)
 
     def log_px(self, x, z):
-        return bernoulli_log_density(x, self.decode(z))
+        layers = self.decode.plin0, self.decode.plin1, self.decode.plin2
+        parameters = [parameter for layer in layers for parameter in (layer.W, layer.b)]
+        return crelu_decoder_log_density(x, z, *parameters)
 
     def log_pz(self, z):
         return standard_normal_log_density(z)
