@@ -271,6 +271,8 @@ def _meta(prefix, path, parameters):
         )
     if stored and stored != meta:
         notes.append(f"{path}: its header and {meta_path} disagree; the latter is used")
+    elif "--vae-type" not in meta:
+        notes.append(f"{meta_path} is incomplete: it has no --vae-type")
     for option, size in (("--nhidden", hidden), ("--nlatent", latent)):
         if option in meta and meta[option] != str(size):
             notes.append(

@@ -235,13 +235,11 @@ NAN = np.full(8, np.nan, np.float32)
     ("spoil", "doubt"),
     [
         (lambda p: rewrite(p, put(MAIN + "encode/qlin0/b", NAN)), "8 of its 8 values are not fin"),
-        (lambda p: rewrite(p, put(MAIN + "encode/qlin0/b", NAN * 0 + 1e6)), None),
         (
             lambda p: rewrite(p, put(MAIN + "encode/qlin0/b", np.full(8, -1e6, "f4"))),
             "encode/qlin0/b has values as large as 1e+06",
         ),
         (lambda p: rewrite(p, put("updater/iteration", np.array(99))), "ends before iteration 99"),
-        (lambda p: rewrite(p, put(MAIN + "encode/qlin0/b", NAN[:8] * 0)), None),
         (lambda p: Path(f"{p}.perf").unlink(), "tiny_iwae.perf is missing"),
         (lambda p: Path(f"{p}.perf").write_text("x"), "tiny_iwae.perf: damaged"),
         (lambda p: Path(f"{p}.perf").write_text("nan"), "best objective is not finite"),
@@ -259,6 +257,7 @@ NAN = np.full(8, np.nan, np.float32)
         (lambda p: edit(p, ".meta.yaml", "adam", "sgd"), "trained with adam, not 'sgd'"),
         (lambda p: edit(p, ".meta.yaml", ": iwae", ": jvi+elbo"), "--vae-type 'jvi+elbo'"),
         (lambda p: edit(p, ".meta.yaml", "--nhidden: '8'", "--nhidden: '9'"), "--nhidden is '9'"),
+        (lambda p: edit(p, ".meta.yaml", "--vae-type: iwae", ""), "incomplete: it has no --vae-t"),
         (lambda p: Path(f"{p}.meta.yaml").unlink(), "meta.yaml is missing"),
         (
             lambda p: shutil.copy(DATA / "tiny_vae" / "snapshot_bestvalobj", p),
@@ -275,8 +274,7 @@ def test_every_doubt(spoil, doubt, model):
     spoil(model)
     found = doubts(read_model(model))
     assert all("\n" not in line for line in found)
-    if doubt:
-        assert any(doubt in line for line in found), found
+    assert any(doubt in line for line in found), found
 
 
 def damage_to_optimizer(prefix):
