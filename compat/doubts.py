@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+
 from jvi.compat.arrays import read_arrays, read_metadata
 from jvi.compat.model_files import ENDINGS, read_model, sizes
 
@@ -23,7 +24,7 @@ OPTIMIZERS = {"smorms3": {"mem", "g", "g2"}, "adam": {"m", "v"}, "sgd": {"t"}}
 
 
 def read_log(prefix):
-    """The entries of ``PREFIX/log``: for each epoch a dict of what was reported.
+    """The entries of ``PREFIX/log``: for each epoch a dict of the numbers that were reported.
 
     Raises
     ------
@@ -37,11 +38,11 @@ def read_log(prefix):
         data = file.read(MAX_LOG_BYTES)
     try:
         entries = json.loads(data.decode())  # also Infinity and NaN
-        if all(type(value) in (int, float) for entry in entries for value in entry.values()):
-            return entries
+        if all(type(value) in (int, float, str) for entry in entries for value in entry.values()):
+            return [{k: v for k, v in entry.items() if type(v) is not str} for entry in entries]
     except (ValueError, TypeError, AttributeError, RecursionError):
         pass
-    raise ValueError(f"{path}: damaged: not a list of numbers for each epoch")
+    raise ValueError(f"{path}: damaged: not a list of what each epoch reported")
 
 
 def trainer_state(path):

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
 from jvi.compat.arrays import read_arrays, read_metadata, write_safetensors
 from jvi.compat.meta import dump_meta, from_texts, read_meta, to_texts
-
 from jvi.files import atomic_write
 
 __all__ = [
@@ -95,10 +95,11 @@ def read_model(prefix):
         not finite are only noted: such a model can be looked at.
     """
     prefix, path = _locate(prefix)
-    arrays = read_arrays(path, _is_parameter)
-    where, parameters = _parameters(path, arrays)
+    where, parameters = _parameters(path, read_arrays(path, _is_parameter))
     meta, notes = _meta(prefix, path, parameters)
-    vae_type = meta.get("--vae-type", "jvi+elbo" if where == PATHS[1] else None)
+    vae_type = meta.get("--vae-type")
+    if not isinstance(vae_type, str):
+        vae_type = "jvi+elbo" if where == PATHS[1] else None
     if where and vae_type and (where == PATHS[1]) != (vae_type == "jvi+elbo"):
         notes.append(f"{path}: {where} is not where --vae-type {vae_type!a} has its parameters")
     notes += _not_finite(path, parameters)
@@ -227,12 +228,10 @@ def _parameters(path, arrays):
     for name in names:
         if where + name not in arrays:
             raise ValueError(f"{path}: {where}{name} is missing")
-    for key in arrays:
-        if key.removeprefix(where) not in names and (
-            key.startswith(where) or not key.startswith(PATHS[:2])
-        ):
-            raise ValueError(f"{path}: {key!a} is no parameter of this model; not read")
     parameters = {name: arrays[where + name] for name in names}
+    for key in arrays.keys() - {where + name for name in names}:
+        if key.startswith(where) or not key.startswith(PATHS[:2]):
+            raise ValueError(f"{path}: {key!a} is no parameter of this model")
     _check(path, where, parameters)
     return where, parameters
 
@@ -269,10 +268,10 @@ def _meta(prefix, path, parameters):
             f"{meta_path} is missing or empty; from the parameters: "
             f"{pixels} pixels, {hidden} hidden and {latent} latent units"
         )
-    if stored and stored != meta:
-        notes.append(f"{path}: its header and {meta_path} disagree; the latter is used")
-    elif "--vae-type" not in meta:
+    elif not isinstance(meta.get("--vae-type"), str):
         notes.append(f"{meta_path} is incomplete: it has no --vae-type")
+    if stored and to_texts(stored) != to_texts(meta):
+        notes.append(f"{path}: its header and {meta_path} disagree; the latter is used")
     for option, size in (("--nhidden", hidden), ("--nlatent", latent)):
         if option in meta and meta[option] != str(size):
             notes.append(

@@ -62,6 +62,21 @@ def jvi_elbo(log_w, order=1):
     return Weights(jackknife_weights(log_w, order), elbo(log_w).path)
 
 
+def dreg(log_w, order=None):
+    """IWAE for the model, doubly reparameterised for the encoder (Tucker et al. 2019, eq. 8)."""
+    return _dreg(normalised_weights(log_w), log_w)
+
+
+def jvi_dreg(log_w, order=1):
+    """JVI for the model, the doubly reparameterised gradient of IWAE for the encoder."""
+    return _dreg(jackknife_weights(log_w, order), log_w)
+
+
+def _dreg(model, log_w):
+    path = normalised_weights(log_w) ** 2
+    return Weights(model, path, namespace(path).zeros_like(path))
+
+
 def _joint(weights):
     return Weights(weights, weights)
 
@@ -72,4 +87,6 @@ ESTIMATORS = {
     "jvi": jvi,
     "jvi_iwae": jvi_iwae,
     "jvi_elbo": jvi_elbo,
+    "dreg": dreg,
+    "jvi_dreg": jvi_dreg,
 }

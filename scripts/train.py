@@ -94,9 +94,8 @@ def _start(arguments):
 
 
 def _continue(arguments, given):
-    from jvi.compat.model_files import read_model, read_snapshot
-
     from jvi import datasets
+    from jvi.compat.model_files import read_model, read_snapshot
     from jvi.model import load
     from jvi.training import files_of
 

@@ -11,6 +11,7 @@ import zlib
 import h5py
 import numpy as np
 import pytest
+
 from jvi.compat import arrays as module
 from jvi.compat.arrays import read_arrays, read_metadata, write_safetensors
 

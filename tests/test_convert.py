@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from jvi.compat.model_files import read_model
 from jvi.scripts import convert, inspect
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from jvi.scripts import jackknife_figure
 from scipy.special import digamma
 
 from jvi.jackknife import (
@@ -20,6 +19,7 @@ from jvi.jackknife import (
     jackknife_coefficients,
     jackknife_weights,
 )
+from jvi.scripts import jackknife_figure
 
 extended = pytest.mark.skipif(
     np.finfo(np.longdouble).eps > 1e-18, reason="no extended precision on this machine"

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from jvi.compat.meta import dump_meta, from_texts, read_meta, to_texts
 
 DATA = Path(__file__).resolve().parent / "data"
@@ -89,14 +90,15 @@ VALUES = st.one_of(TEXTS, TRICKY, st.booleans(), st.none(), st.lists(TEXTS))
 META = st.dictionaries(TEXTS.map("--{}".format), VALUES)
 
 
+@settings(deadline=None)
 @given(META)
 def test_what_is_written_is_read(tmp_path_factory, meta):
     assert read(dump_meta(meta), tmp_path_factory.getbasetemp()) == meta
-    assert yaml.safe_load(dump_meta({k: v for k, v in meta.items() if (k + str(v)).isascii()})) == {
-        k: v for k, v in meta.items() if (k + str(v)).isascii()
-    }
+    if "!!python" not in dump_meta(meta):  # which stands for text that is not ASCII
+        assert yaml.safe_load(dump_meta(meta)) == meta
 
 
+@settings(deadline=None)
 @given(META)
 def test_arguments_survive_the_header_of_a_safetensors_file(meta):
     assert from_texts(to_texts(meta), "a") == meta

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from jvi.compat.doubts import doubts, read_log, trainer_state
 from jvi.compat.model_files import read_model, read_snapshot, sizes, torch_name
 
@@ -143,6 +144,7 @@ def put(key, value):
         (drop(MAIN + "decode/plin2/b"), "decode/plin2/b", "missing"),
         (put(MAIN + "decode/plin3/W", np.ones(3, "f4")), "decode/plin3/W", "no parameter"),
         (put("more", np.ones(3)), "more", "no parameter"),
+        (put("encode/qlin0/b", np.ones(8, "f4")), "encode/qlin0/b", "no parameter"),
         (put(MAIN + "decode/plin2/b", np.ones(784)), "decode/plin2/b", "float64"),
         (put(MAIN + "decode/plin2/b", np.ones(784, "i4")), "decode/plin2/b", "int32"),
         (put(MAIN + "decode/plin2/b", np.ones(785, "f4")), "decode/plin2/b", "shape (785,)"),

@@ -4,9 +4,9 @@ import chainer
 import chainer.functions as F
 import numpy as np
 import pytest
-from jvi.compat.model_files import read_model
 
 from jvi import estimators, objectives
+from jvi.compat.model_files import read_model
 from jvi.estimators import Weights
 from jvi.model import load
 from jvi.models import MLP
@@ -210,6 +210,26 @@ def test_jvi_elbo_trains_the_encoder_on_the_analytic_elbo():
     for name in both:
         expected = elbo if name.startswith("/encode") else jvi
         np.testing.assert_allclose(both[name], expected[name], rtol=1e-9, atol=1e-12)
+
+
+def test_dreg_has_the_mean_of_the_iwae_gradient():
+    """Tucker et al. 2019: the same expectation by another route; within 4 standard errors."""
+    link, x, _ = small_model()
+    rng = np.random.default_rng(9)
+    differences = []
+    for _ in range(400):
+        eps = rng.normal(size=(4, 5, 2))
+        found = []
+        for estimator in ("dreg", "iwae"):
+            link.cleargrads()
+            loss(link, draw(link, x, eps), Objective(estimator, "sampled", "iwae")).backward()
+            found.append(np.concatenate([p.grad.ravel() for p in link.encode.params()]))
+        differences.append(found[0] - found[1])
+    differences = np.array(differences)
+    error = differences.std(axis=0) / np.sqrt(len(differences))
+    moved = error > 1e-12  # weights from a pixel that is never set have no gradient
+    z = differences.mean(axis=0)[moved] / error[moved]
+    assert abs(z).max() < 4.5 and z.std() < 2
 
 
 def test_reports_have_the_originals_names(shared):

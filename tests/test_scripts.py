@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from jvi.compat.meta import read_meta
 from jvi.compat.model_files import read_snapshot
-from jvi.scripts import demo, evaluate, jvicount, train
-
+from jvi.scripts import demo, evaluate, inspect, jvicount, train
 from jvi.training import files_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,6 +129,11 @@ def test_evaluate_with_bootstrap_resamples_the_images(trained, capsys):
     evaluate.main(["-s", "4", "-r", "3", "--bootstrap", "--quiet", str(trained)])
     means = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
     assert len(set(means)) == 3
+
+
+def test_inspect_of_a_good_model_has_no_doubts(trained, capsys):
+    inspect.main([str(trained)])
+    assert capsys.readouterr().out.rstrip().endswith("no doubts")
 
 
 def test_resume_continues_to_more_epochs(trained, tmp_path, capsys):

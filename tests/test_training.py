@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from jvi.compat.meta import read_meta
-from jvi.compat.model_files import read_model, read_snapshot
-from jvi.compat.snapshot import from_original
 
 from jvi import datasets
 from jvi.backend import stream
+from jvi.compat.meta import read_meta
+from jvi.compat.model_files import read_model, read_snapshot
+from jvi.compat.snapshot import from_original
 from jvi.datasets import Dataset
 from jvi.model import Model, load
 from jvi.models import MLP

@@ -1,0 +1,432 @@
+"""Measure this project beside PyTorch, torch.compile and JAX, whichever are installed.
+
+Usage:
+  benchmark.py [options]
+  benchmark.py (-h | --help)
+
+All of them train and evaluate the README's model (784-300-300-40 and back, CReLU) with the same
+parameters, data and noise; that their log-weights and gradients agree to 1e-4 is checked first.
+Times are multiples of the floor: the matrix products alone, by NumPy's BLAS on all cores, measured
+in turns with everything else.
+
+  T1  one training step on JVI-1 (for model and encoder alike, as --raw-jvi) with K = 8 samples:
+      gradients, their clipping, Adam
+  T2  log-weights of every image with K samples and their IWAE bound, no gradient
+
+Noise is given to all in T1. In T2 it is given to all but this project, which draws its own.
+
+Options:
+  -h --help             Show this help screen.
+  -o <file>             Write all numbers to this file [default: benchmark.json].
+  --quick               Fewer repeats, untuned peers, growth up to K = 4096.
+  --peers <list>        Of these, measure what is installed [default: eager,compiled,jax].
+  --allocators <list>   "tuned": freed memory stays with the process, whichever program it runs;
+                        "default": as the system has it [default: tuned,default].
+  --parts <list>        What to measure [default: times,memory,growth].
+"""
+
+import sys
+
+if __name__ == "__main__":
+    from os.path import abspath, dirname
+
+    sys.path[0] = dirname(dirname(abspath(__file__)))
+
+from typing import Any, NamedTuple
+
+from docopt import docopt
+
+from jvi.cli import command, table
+
+NAMES = {
+    "floor": "floor",
+    "jvi": "this project",
+    "eager": "PyTorch eager",
+    "compiled": "torch.compile",
+    "jax": "JAX jit",
+}
+
+# glibc gives freed memory back to the system, page by page, and takes it again in the next step;
+# told not to, it keeps it. Read when a process starts, so every measurement has its own process.
+ALLOCATORS = {
+    "default": {},
+    "tuned": {
+        "MALLOC_TRIM_THRESHOLD_": str(2**40),
+        "MALLOC_TOP_PAD_": str(2**26),
+        "MALLOC_MMAP_MAX_": "0",
+    },
+}
+
+# Rows (samples times images) that floor and peers work on at a time; the fastest is taken.
+ROWS = (1024, 4096, 16384)
+
+# Small, for that repeated steps on one batch leave the model as it is.
+LEARNING_RATE = 1e-7
+
+
+class Sizes(NamedTuple):
+    """The model's."""
+
+    num_pixels: int = 784
+    num_hidden: int = 300
+    num_latent: int = 40
+
+
+class Task(NamedTuple):
+    """`kind` is "step" or "evaluate"; K samples of each of N images."""
+
+    kind: str
+    num_samples: int
+    num_images: int
+
+
+class Plan(NamedTuple):
+    """How long to measure."""
+
+    repeats: int = 15
+    row_choices: tuple = ROWS
+    growth_samples: tuple = tuple(2**i for i in range(4, 17))
+    growth_images: tuple = tuple(2**i for i in range(4, 12))
+
+
+QUICK = Plan(3, (4096,), tuple(2**i for i in range(4, 13, 2)), tuple(2**i for i in range(4, 11, 2)))
+
+TASKS = {
+    "T1 N=2048": Task("step", 8, 2048),
+    "T1 N=256": Task("step", 8, 256),
+    "T2 K=256": Task("evaluate", 256, 512),
+    "T2 K=4096": Task("evaluate", 4096, 32),
+}
+MEMORY_TASKS = ("T1 N=2048", "T2 K=4096")
+MANY_SAMPLES = Task("evaluate", 65536, 16)
+
+
+class Work(NamedTuple):
+    """What a program does for one task: functions without arguments.
+
+    `log_w` gives (K, N), `gradients` a list in the parameters' order, on the host; `step` and
+    `evaluate` are what is timed.
+    """
+
+    log_w: Any
+    gradients: Any
+    step: Any
+    evaluate: Any
+
+
+@command
+def main(argv=None):
+    import json
+
+    from jvi.files import atomic_write
+
+    arguments = docopt(__doc__, argv)
+    plan = QUICK if arguments["--quick"] else Plan()
+    programs = ["floor", "jvi", *_installed(arguments["--peers"].split(","))]
+    result = {"machine": _machine(programs), "tasks": {k: t._asdict() for k, t in TASKS.items()}}
+    parts = arguments["--parts"].split(",")
+    for allocator in arguments["--allocators"].split(","):
+        if "times" in parts:
+            times = {
+                label: _child(allocator, measure, task, programs, plan)
+                for label, task in TASKS.items()
+            }
+            result.setdefault("times", {})[allocator] = times
+            print(f"\nTimes as multiples of the floor (quartiles), {allocator} allocator")
+            print(table(_time_rows(times, programs), ["", *TASKS]), flush=True)
+    if "memory" in parts:
+        result["memory"] = _memory(programs[1:])
+        print("\nPeak resident memory in MB, default allocator (with nothing but the imports)")
+        header = ["", *MEMORY_TASKS, f"evaluate K={MANY_SAMPLES.num_samples}"]
+        print(table(_memory_rows(result["memory"], header[1:]), header), flush=True)
+    if "growth" in parts:
+        result["growth"] = _child("default", growth, plan)
+        print("\nGrowth of this project's time")
+        for label, line in result["growth"].items():
+            print(f"  {label}: seconds ~ {line['variable']}^{line['exponent']:.3f}")
+    result["machine"]["load average at the end"] = _load()
+    with atomic_write(arguments["-o"]) as temporary:
+        temporary.write_text(json.dumps(result, indent=1))
+    print(f"\nwritten to {arguments['-o']}")
+
+
+def _installed(peers):
+    from importlib.util import find_spec
+
+    modules = {"eager": "torch", "compiled": "torch", "jax": "jax"}
+    for peer in filter(None, peers):
+        if peer not in modules:
+            raise ValueError(f"--peers: unknown {peer!r}, choose from {', '.join(modules)}")
+    return [peer for peer in peers if peer in modules and find_spec(modules[peer])]
+
+
+def _child(allocator, function, *arguments):
+    """The function's result, computed in a fresh process with an allocator's settings."""
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+    from unittest import mock
+
+    if allocator not in ALLOCATORS:
+        raise ValueError(
+            f"--allocators: unknown {allocator!r}, choose from {', '.join(ALLOCATORS)}"
+        )
+    with (
+        mock.patch.dict(os.environ, ALLOCATORS[allocator] | {"JAX_PLATFORMS": "cpu"}),
+        ProcessPoolExecutor(1, get_context("spawn")) as pool,
+    ):
+        return pool.submit(function, *arguments).result()
+
+
+def measure(task, programs, plan, sizes=Sizes()):  # noqa: B008 it cannot be changed
+    """Seconds of each program, in turns, after checking that all agree.
+
+    Returns
+    -------
+    dict of str to dict
+        By program: "rows" at a time, "seconds" of every repeat, "error" of log w and gradients
+        relative to this project's.
+    """
+    inputs = make_inputs(task, sizes)
+    works = {name: _fastest(name, task.kind, inputs, plan.row_choices) for name in programs}
+    errors = disagreement({name: work for name, (work, _) in works.items()}, task.kind)
+    seconds = {name: [] for name in programs}
+    for _ in range(plan.repeats):
+        for name, (work, _) in works.items():
+            seconds[name].append(timed(getattr(work, task.kind)))
+    return {
+        name: {"rows": works[name][1], "seconds": seconds[name], "error": errors.get(name)}
+        for name in programs
+    }
+
+
+def timed(function):
+    """Seconds of a call, after one that warms the caches and puts other thread pools to sleep."""
+    from time import perf_counter, sleep
+
+    sleep(0.05)
+    function()
+    start = perf_counter()
+    function()
+    return perf_counter() - start
+
+
+def make_inputs(task, sizes):
+    """(link, x, eps): a model as training begins with, images, and noise (K, N, D)."""
+    import numpy as np
+
+    from jvi.models import MLP
+
+    rng = np.random.default_rng(0)
+    x = (rng.random((task.num_images, sizes.num_pixels)) < 0.3).astype(np.float32)
+    shape = task.num_samples, task.num_images, sizes.num_latent
+    return MLP(*sizes, rng), x, rng.standard_normal(shape, dtype=np.float32)
+
+
+def _fastest(name, kind, inputs, row_choices):
+    """A program's work at the best number of rows at a time, and that number."""
+    total = inputs[2].shape[0] * inputs[2].shape[1]
+    choices = sorted({min(rows, total) for rows in row_choices}) if name != "jvi" else [None]
+    works = [(PROGRAMS[name](*inputs, rows), rows) for rows in choices]
+    if len(works) == 1:
+        return works[0]
+    return min(works, key=lambda pair: min(timed(getattr(pair[0], kind)) for _ in range(2)))
+
+
+def disagreement(works, kind):
+    """The largest relative difference from this project's log w and, of a step, gradients.
+
+    Raises
+    ------
+    ArithmeticError
+        When one exceeds 1e-4.
+    """
+    import numpy as np
+
+    def difference(a, b):
+        return float(np.linalg.norm(a - b) / np.linalg.norm(b))
+
+    def results(work):
+        return [work.log_w(), *(work.gradients() if kind == "step" else [])]
+
+    ours = results(works["jvi"])
+    errors = {}
+    for name, work in works.items():
+        if name in ("floor", "jvi"):
+            continue
+        errors[name] = max(map(difference, results(work), ours))
+        if not errors[name] < 1e-4:
+            raise ArithmeticError(f"{NAMES[name]} computes something else: error {errors[name]:g}")
+    return errors
+
+
+def pieces(num_samples, num_images, rows):
+    """Index pairs (samples, images) that cut the grid into pieces of at most `rows`."""
+    k = min(num_samples, rows)
+    n = max(1, rows // k)
+    return [
+        (slice(i, i + k), slice(j, j + n))
+        for j in range(0, num_images, n)
+        for i in range(0, num_samples, k)
+    ]
+
+
+def _floor(link, x, eps, rows):
+    """The matrix products of a program, each with its shape but on arrays that lie ready."""
+    import numpy as np
+
+    rng = np.random.default_rng(1)
+    shapes = [
+        (link_part, *parameter.shape)
+        for link_part in ("encode", "decode")
+        for parameter in getattr(link, link_part).params()
+        if parameter.ndim == 2
+    ]
+    num_rows = {"encode": len(x), "decode": min(rows, eps.shape[0] * len(x))}
+    times = {"encode": 1, "decode": eps.shape[0] * len(x) // num_rows["decode"]}
+
+    def array(*shape):
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    products = []
+    for part, out, width in shapes:
+        a, w, d = array(num_rows[part], width), array(out, width), array(num_rows[part], out)
+        to_data = part == "encode" and width == x.shape[1]
+        products.append((times[part], a, w, d, array(out, width), None if to_data else a))
+
+    def forward():
+        for repeats, a, w, d, _, _ in products:
+            for _ in range(repeats):
+                np.matmul(a, w.T, out=d)
+
+    def step():
+        forward()
+        for repeats, a, w, d, gradient, by_input in products:
+            for _ in range(repeats):
+                np.matmul(d.T, a, out=gradient)
+                if by_input is not None:
+                    np.matmul(d, w, out=by_input)
+
+    return Work(None, None, step, forward)
+
+
+def _jvi(link, x, eps, rows):
+    """This project as it is shipped: the trainer's updater, `jvi.evaluate`."""
+    from jvi import evaluate
+    from jvi.datasets import Dataset
+    from jvi.model import Model
+    from jvi.training import Settings, build_trainer
+
+    model = Model(link.copy(mode="copy"))
+    settings = Settings("jvi", len(eps), 1, True, "adam", LEARNING_RATE, 1, len(x), quiet=True)
+    data = Dataset("benchmark", x, x[:1], x[:1], (1, x.shape[1]))
+    updater = build_trainer(model, data, settings, "benchmark", {}).updater
+
+    def gradients():
+        updater._gradients(x, eps)
+        return [parameter.grad.copy() for parameter in _parameters(model.link).values()]
+
+    def step():
+        updater._gradients(x, eps)
+        updater.get_optimizer("main").update()
+
+    return Work(
+        lambda: model.log_weights(x, eps=eps),
+        gradients,
+        step,
+        lambda: evaluate(model, x, len(eps), ("iwae",)),
+    )
+
+
+def _parameters(link):
+    return {name: parameter for name, parameter in sorted(link.namedparams())}
+
+
+def plain_log_w(lib, p, x, eps):
+    """Log-weights (K, N) as one writes them with PyTorch or JAX; `lib` has what they call apart."""
+
+    def layer(name, h):
+        return lib.linear(h, p[f"/{name}/W"], p[f"/{name}/b"])
+
+    def crelu(h):
+        return lib.concatenate([lib.relu(h), lib.relu(-h)], -1)
+
+    h = crelu(layer("encode/qlin1", crelu(layer("encode/qlin0", x))))
+    mean, ln_var = layer("encode/qlin_mu", h), layer("encode/qlin_ln_var", h)
+    z = mean + lib.exp(0.5 * ln_var) * eps
+    h = crelu(layer("decode/plin1", crelu(layer("decode/plin0", z))))
+    logits = layer("decode/plin2", h)
+    log_px = (x * logits - lib.softplus(logits)).sum(-1)
+    # The normalising constants of both Gaussians cancel; eps is z, standardised.
+    return log_px + 0.5 * (eps**2 + ln_var - z**2).sum(-1)
+
+
+def plain_jvi(lib, log_w):
+    """JVI-1 of each image, from the K bounds that leave one sample out."""
+    from math import log
+
+    num_samples = log_w.shape[0]
+    others = log_w[None] + lib.without_diagonal(num_samples)
+    left_out = lib.logsumexp(others, 1) - log(num_samples - 1)
+    bound = lib.logsumexp(log_w, 0) - log(num_samples)
+    return num_samples * bound - (num_samples - 1) * left_out.mean(0)
+
+
+def _torch(link, x, eps, rows, compiled=False):
+    from types import SimpleNamespace
+
+    import torch
+    import torch.nn.functional as F
+
+    from jvi.training import CLIP
+
+    _all_cores(torch)
+    lib = SimpleNamespace(
+        linear=F.linear,
+        concatenate=torch.cat,
+        relu=torch.relu,
+        exp=torch.exp,
+        softplus=F.softplus,
+        logsumexp=torch.logsumexp,
+        without_diagonal=lambda k: torch.diag(torch.full((k,), -torch.inf))[:, :, None],
+    )
+    p = {n: torch.tensor(v.array, requires_grad=True) for n, v in _parameters(link).items()}
+    optimizer = torch.optim.Adam(p.values(), lr=LEARNING_RATE, fused=True)
+    x, eps = torch.from_numpy(x), torch.from_numpy(eps)
+    parts = pieces(*eps.shape[:2], rows)
+    if compiled:
+        torch._dynamo.config.recompile_limit = 100
+
+    def loss(x, eps):
+        return -plain_jvi(lib, plain_log_w(lib, p, x, eps)).sum() / num_images
+
+    num_images = len(x)
+    log_w_of = (
+        _compiled(lambda x, eps: plain_log_w(lib, p, x, eps))
+        if compiled
+        else (lambda x, eps: plain_log_w(lib, p, x, eps))
+    )
+    loss_of = _compiled(loss) if compiled else loss
+
+    def log_w():
+        out = torch.empty(eps.shape[:2])
+        with torch.no_grad():
+            for k, n in parts:
+                out[k, n] = log_w_of(x[n], eps[k, n])
+        return out
+
+    def backward():
+        optimizer.zero_grad()
+        for k, n in parts:
+            loss_of(x[n], eps[k, n]).backward()
+
+    def gradients():
+        backward()
+        return [value.grad.numpy().copy() for value in p.values()]
+
+    def step():
+        backward()
+        torch.nn.utils.clip_grad_norm_(p.values(), CLIP)
+        optimizer.step()
+
+    return Work(lambda: log_w().numpy(), gradients, step, lambda: lib.logsumexp(log_w(), 0))

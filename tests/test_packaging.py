@@ -1,0 +1,136 @@
+"""A checkout that is not installed, an sdist and a wheel hold and do the same.
+
+Nothing is downloaded: setuptools and the dependencies are those of the tests' own environment.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+import jvi
+from jvi.__main__ import COMMANDS
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = ("jvi", "compat", "scripts", "tests")
+SITE_PACKAGES = os.pathsep.join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
+
+
+def run(*command, cwd, path=""):
+    """What a command prints, with `path` for PYTHONPATH."""
+    environment = {**os.environ, "PYTHONPATH": str(path)}
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """The files of a fresh checkout."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in FOLDERS:
+        ignored = shutil.ignore_patterns("__pycache__", ".*")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for path in ROOT.iterdir():
+        if path.is_file() and not path.name.startswith("."):
+            shutil.copy(path, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sdist(checkout, tmp_path_factory):
+    """The folder that an sdist unpacks to."""
+    folder = tmp_path_factory.mktemp("sdist")
+    path = build("sdist", checkout, folder)
+    with tarfile.open(path) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / path.name.removesuffix(".tar.gz")
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout, tmp_path_factory):
+    return build("wheel", checkout, tmp_path_factory.mktemp("wheel"))
+
+
+def build(kind, source, target):
+    """Build as pip does; the path of the result."""
+    try:
+        found = version("setuptools")
+    except PackageNotFoundError:
+        found = "0 (none)"
+    if int(found.split(".")[0]) < 77:
+        pytest.skip(f"building needs setuptools 77 or later, found {found}")
+    code = f"import setuptools.build_meta as b; print(b.build_{kind}({str(target)!r}))"
+    return target / run(sys.executable, "-c", code, cwd=source).splitlines()[-1]
+
+
+def modules(folder):
+    """The names that the Python files of a checkout have in a wheel."""
+    top = {path.relative_to(folder).as_posix() for path in folder.glob("jvi/**/*.py")}
+    beside = [*folder.glob("compat/**/*.py"), *folder.glob("scripts/**/*.py")]
+    return top | {f"jvi/{path.relative_to(folder).as_posix()}" for path in beside}
+
+
+def in_wheel(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name for name in archive.namelist() if ".dist-info/" not in name}
+
+
+def test_checkout_runs_from_anywhere_without_being_installed(checkout, tmp_path):
+    def python(*arguments, cwd):
+        # -S leaves out .pth files, by which an editable install of jvi would be found.
+        return run(sys.executable, "-S", *arguments, cwd=cwd, path=SITE_PACKAGES)
+
+    script = str(checkout / "scripts" / "jvicount.py")
+    assert python(script, "16", "2", cwd=tmp_path) == "137"
+    assert python("-m", "jvi", "jvicount", "16", "2", cwd=checkout) == "137"
+    for name in COMMANDS:
+        script = str(checkout / "scripts" / f"{name}.py")
+        assert f"{name}.py (-h | --help)" in python(script, "--help", cwd=tmp_path)
+    code = "import jvi.scripts.train as t, jvi.compat as c; print(t.__file__, c.__file__)"
+    files = [checkout / "scripts" / "train.py", checkout / "compat" / "__init__.py"]
+    assert python("-c", code, cwd=checkout) == " ".join(map(str, files))
+
+
+def test_wheel_holds_every_module_and_nothing_but_jvi(checkout, wheel):
+    assert wheel.name == f"jvi-{jvi.__version__}-py3-none-any.whl"
+    assert in_wheel(wheel) == modules(checkout)
+
+
+def test_sdist_holds_the_checkout_and_builds_the_same_wheel(checkout, sdist, wheel, tmp_path):
+    def files(folder):
+        return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+    built = {name for name in files(checkout) if name.startswith(("build/", "jvi.egg-info/"))}
+    assert files(checkout) - built <= files(sdist)
+    assert in_wheel(build("wheel", sdist, tmp_path)) == in_wheel(wheel)
+
+
+def test_commands_of_an_installed_wheel(wheel, tmp_path):
+    pytest.importorskip("pip", reason="pip is not installed")
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    run(sys.executable, *install, str(tmp_path), str(wheel), cwd=tmp_path)
+
+    def installed(*command):
+        return run(*map(str, command), cwd="/", path=tmp_path)
+
+    for name in COMMANDS:
+        shown = installed(tmp_path / "bin" / f"jvi-{name}", "--help")
+        assert f"{name}.py (-h | --help)" in shown
+        assert installed(sys.executable, "-m", "jvi", name, "--help") == shown
+    assert installed(tmp_path / "bin" / "jvi-jvicount", 16, 2) == "137"
+    code = "import jvi.compat, chainer; print(jvi.compat.__file__)"
+    path = tmp_path / "jvi" / "compat" / "__init__.py"
+    assert installed(sys.executable, "-c", code) == str(path)
+
+
+def test_every_script_is_a_command():
+    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")} - {"__init__"}
+    assert set(COMMANDS) == scripts
