@@ -12,6 +12,7 @@ from jvi.compat.model_files import ENDINGS, read_model, sizes
 __all__ = ["doubts", "read_log", "trainer_state"]
 
 MAX_LOG_BYTES = 2**24
+TEXT = "estimator"  # the one entry that is no number
 HUGE = 1e3  # parameters of models that work stay below 2
 
 # A loss, in nats per image, that no model of images has: worse than ten times tossing a coin for
@@ -38,11 +39,12 @@ def read_log(prefix):
         data = file.read(MAX_LOG_BYTES)
     try:
         entries = json.loads(data.decode())  # also Infinity and NaN
-        if all(type(value) in (int, float, str) for entry in entries for value in entry.values()):
-            return [{k: v for k, v in entry.items() if type(v) is not str} for entry in entries]
+        entries = [{k: v for k, v in entry.items() if k != TEXT} for entry in entries]
+        if all(type(value) in (int, float) for entry in entries for value in entry.values()):
+            return entries
     except (ValueError, TypeError, AttributeError, RecursionError):
         pass
-    raise ValueError(f"{path}: damaged: not a list of what each epoch reported")
+    raise ValueError(f"{path}: damaged: not a list of numbers for each epoch")
 
 
 def trainer_state(path):

@@ -99,6 +99,7 @@ def evaluate(
     check_request(num_samples, bounds, order, batch_size)
     if len(x) == 0:
         raise ValueError("there are no images to evaluate")
+    x = model.images(x)
     block = max(1, min(batch_size, GRID // num_samples, max(BLOCK, ROWS // num_samples)))
 
     def values(start):
@@ -146,7 +147,6 @@ def _jackknife_order(name, order):
 
 def _grid(model, x, num_samples, rngs, first):
     """(log_w, log_px, kl) of a block: float64 arrays (K, N), (K, N), (N,) on the host."""
-    x = model.images(x)
     shape = num_samples, len(x)
     log_w, log_px = np.empty(shape), np.empty(shape)
     chunk = max(1, ROWS // len(x))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -131,6 +132,7 @@ def test_commands_of_an_installed_wheel(wheel, tmp_path):
     assert installed(sys.executable, "-c", code) == str(path)
 
 
-def test_every_script_is_a_command():
-    scripts = {path.stem for path in (ROOT / "scripts").glob("*.py")} - {"__init__"}
-    assert set(COMMANDS) == scripts
+def test_every_command_is_a_console_script():
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        scripts = tomllib.load(file)["project"]["scripts"]
+    assert scripts == {f"jvi-{name}": f"jvi.scripts.{name}:main" for name in COMMANDS}

@@ -1,0 +1,208 @@
+"""What log importance weights say about the estimates made from them.
+
+`log_w` has shape (K, N), sample axis first unless `axis` says otherwise, and may belong to any
+library that follows the array API standard. What leaves for arviz-stats comes back as NumPy.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from array_api_compat import is_cupy_array
+
+from jvi.backend import float64, float64_context, namespace
+from jvi.bounds import effective_sample_size, iwae, normalised_weights
+from jvi.jackknife import jackknife
+
+__all__ = ["Trust", "active_units", "jackknife_error", "pareto_k", "summary", "trust"]
+
+PARETO_K = 0.7  # above it no affordable number of samples helps (Vehtari et al. 2024, section 3)
+ESS = 2.0  # below it, one sample has more of the weight than all others
+MIN_TAIL = 25  # samples, of which the largest fifth, 5, is the shortest tail that can be fitted
+
+
+def pareto_k(log_w, axis=0):
+    """Shape of the generalised Pareto distribution fitted to the largest weights.
+
+    Moments of the weights of order 1/k and above do not exist, as far as these samples tell. By
+    arviz-stats, on the host (Vehtari et al. 2024, Pareto smoothed importance sampling).
+
+    Parameters
+    ----------
+    log_w : array, shape (K, N)
+        Log importance weights; -inf is a zero weight.
+    axis : int
+        The sample axis.
+
+    Returns
+    -------
+    numpy.ndarray, shape (N,), float64
+        nan for K < 25, too few for a tail, and where weights are nan or all are zero; -inf where
+        the largest fifth of the weights are equal; +inf where most of the tail is zero beside the
+        largest weight.
+    """
+    log_w = np.moveaxis(_host(log_w).astype(np.float64), axis, 0)
+    if log_w.shape[0] < MIN_TAIL:
+        return np.full(log_w.shape[1:], np.nan)
+    columns = log_w.reshape(log_w.shape[0], -1).T
+    return np.array([_pareto_k(column) for column in columns]).reshape(log_w.shape[1:])
+
+
+def _pareto_k(log_w):
+    from arviz_stats.base import array_stats
+
+    top = log_w.max()
+    if not np.isfinite(top):
+        return np.nan
+    # The tail, as arviz-stats takes it, and what it exceeds; its fit divides by the quartile.
+    size = len(log_w)
+    count = int(3 * size**0.5) if size > 225 else size // 5
+    tail = np.exp(np.sort(log_w)[-count - 1 :] - top)
+    if tail[1] == tail[-1]:
+        return -np.inf
+    if tail[int(count / 4 + 0.5)] - tail[0] < np.finfo(float).tiny:
+        return np.inf
+    # Zero weights lie below the tail or were caught above; psislw negates what it is given.
+    return float(array_stats.psislw(-np.maximum(log_w, top - 1e4))[1])
+
+
+def jackknife_error(estimator, log_w, num_groups=16):
+    """Monte-Carlo standard error of an estimate, from the samples themselves.
+
+    The delete-a-group jackknife (Shao & Tu 1995, section 2.3): with θ_g the estimate without the
+    g-th of G groups of samples, its square is (G-1)/G Σ_g (θ_g - mean θ)². G = K is the usual
+    leave-one-out jackknife. It costs G estimates from K (1 - 1/G) samples, and is itself known to
+    one part in √(2G). With few effective samples it is as unreliable as the estimate; see `trust`.
+
+    Parameters
+    ----------
+    estimator : callable
+        From log-weights, shape (K', N), to estimates, shape (N,): `jvi.iwae`, `jvi.jackknife`, …
+    log_w : array, shape (K, N)
+    num_groups : int
+        G; K where there are fewer samples.
+
+    Returns
+    -------
+    array, shape (N,), float64
+        In nats.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two samples.
+    """
+    num_samples = log_w.shape[0]
+    groups = min(num_groups, num_samples)
+    if groups < 2:
+        raise ValueError("a jackknife standard error needs at least 2 groups of samples")
+    with float64_context(log_w):
+        xp, log_w = namespace(log_w), float64(log_w)
+        ends = [g * num_samples // groups for g in range(groups + 1)]
+        values = xp.stack(
+            [
+                estimator(xp.concat([log_w[:start, ...], log_w[stop:, ...]]))
+                for start, stop in zip(ends, ends[1:], strict=False)
+            ]
+        )
+        return xp.sqrt((groups - 1) * xp.var(values, axis=0))
+
+
+class Trust(NamedTuple):
+    """Whether JVI's values can be trusted; arrays of shape (N,), of NumPy.
+
+    Attributes
+    ----------
+    pareto_k : float64
+        nan where it cannot be known, as with fewer than 25 samples.
+    ess : float64
+        Effective sample size, between 1 and K.
+    correction : float64
+        JVI - IWAE, in nats.
+    error : float64
+        Standard error of the estimate, in nats.
+    heavy_tail : bool
+        Pareto k above 0.7: the number of samples is out of proportion to the weights' spread.
+    few_samples : bool
+        Effective sample size below 2: the estimate is one sample's.
+    large_correction : bool
+        |correction| above `error`: terms that the jackknife takes to be small are not.
+    """
+
+    pareto_k: np.ndarray
+    ess: np.ndarray
+    correction: np.ndarray
+    error: np.ndarray
+    heavy_tail: np.ndarray
+    few_samples: np.ndarray
+    large_correction: np.ndarray
+
+    @property
+    def doubtful(self):
+        """Where any of the three holds."""
+        return self.heavy_tail | self.few_samples | self.large_correction
+
+
+def trust(log_w, order=1):
+    """Where JVI's value, from these log-weights, is not to be trusted.
+
+    The bias that JVI removes is O(1/K), against a standard error of O(1/√K); where the correction
+    is the larger of the two, K is outside the range in which the jackknife's expansion holds. The
+    standard error is the infinitesimal jackknife's (Jaeckel 1972; Efron 1982, chapter 6),
+
+        error² = Σ_k (v_k - 1/K)² = 1/ESS - 1/K,    v the normalised weights,
+
+    that of IWAE, and of JVI up to O(1/K). The leave-one-out jackknife's would never be the smaller
+    one at order 1: a dominant weight that makes the correction large makes it just as large.
+
+    Parameters
+    ----------
+    log_w : array, shape (K, N)
+    order : int
+        Of the jackknife, less than K.
+
+    Returns
+    -------
+    Trust
+    """
+    k = pareto_k(log_w)
+    ess = _host(effective_sample_size(log_w))
+    correction = _host(jackknife(log_w, order)) - _host(iwae(log_w))
+    error = _host(_spread(log_w))
+    # Rounding: with all weights equal, the correction and its error are both zero.
+    large = np.abs(correction) > error + 1e-9
+    return Trust(k, ess, correction, error, k > PARETO_K, ess < ESS, large)
+
+
+def _spread(log_w):
+    """Norm of the normalised weights' deviation from 1/K, shape (N,)."""
+    with float64_context(log_w):
+        xp, v = namespace(log_w), normalised_weights(log_w)
+        return xp.sqrt(xp.sum((v - 1.0 / v.shape[0]) ** 2, axis=0))
+
+
+def summary(result):
+    """Number of data points that each flag of a `Trust` is up for, and that any is: a dict."""
+    names = "heavy_tail", "few_samples", "large_correction", "doubtful"
+    return {name: int(getattr(result, name).sum()) for name in names}
+
+
+def active_units(q_mean, threshold=0.01):
+    """Latent dimensions that the encoder uses (Burda et al. 2016, section 5.2).
+
+    Parameters
+    ----------
+    q_mean : array, shape (N, D)
+        Means of q(z|x), over a data set.
+    threshold : float
+        A unit u is active if the variance over x of E_q[u|x] exceeds it.
+
+    Returns
+    -------
+    array of bool, shape (D,)
+    """
+    with float64_context(q_mean):
+        return namespace(q_mean).var(float64(q_mean), axis=0) > threshold
+
+
+def _host(array):
+    return np.asarray(array.get() if is_cupy_array(array) else array)

@@ -1,0 +1,136 @@
+"""Diagnostics of weights: known tails, known standard errors, and flags that go up and stay down."""
+
+import math
+
+import numpy as np
+import pytest
+
+from jvi import iwae, jackknife
+from jvi.diagnostics import active_units, jackknife_error, pareto_k, summary, trust
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 0.9, 1.3])
+def test_pareto_k_of_pareto_weights(rng, k):
+    """w = U^-k has exactly this tail; the fit leans towards 0.5 by a prior worth ten samples."""
+    fitted = pareto_k(-k * np.log(rng.random((4000, 100))))
+    tail = math.floor(3 * math.sqrt(4000))
+    expected = (tail * k + 10 * 0.5) / (tail + 10)
+    assert abs(fitted.mean() - expected) < 4 * fitted.std() / 10 + 0.02
+
+
+def test_pareto_k_of_light_tails(rng):
+    """Uniform weights have a tail of shape -1, log-normal ones of shape 0, slowly reached."""
+    assert pareto_k(np.log(rng.random((5000, 20)))).mean() < -0.7
+    assert (pareto_k(0.1 * rng.normal(size=(5000, 20))) < 0.2).all()
+    assert (pareto_k(4.0 * rng.normal(size=(5000, 20))) > 0.7).all()
+
+
+def test_pareto_k_knows_its_limits(rng):
+    log_w = rng.normal(size=(64, 8))
+    log_w[:, 0] = 3.0  # all weights equal
+    log_w[:13, 1] = 9.0  # the tail of 12 equal, and what it exceeds
+    log_w[0, 2] += 1e4
+    log_w[1:, 3] = -np.inf
+    log_w[:, 4] = -np.inf
+    log_w[5, 5] = np.nan
+    log_w[:32, 6] = -np.inf
+    k = pareto_k(log_w)
+    np.testing.assert_array_equal(k[:6], [-np.inf, -np.inf, np.inf, np.inf, np.nan, np.nan])
+    assert np.isfinite(k[6:]).all()
+    assert np.isnan(pareto_k(log_w[:24])).all()
+    assert np.isfinite(pareto_k(log_w[:25, 7:])).all()
+
+
+def test_pareto_k_ignores_offsets_and_finds_the_axis(rng):
+    log_w = rng.normal(size=(100, 3, 2))
+    k = pareto_k(log_w)
+    assert k.shape == (3, 2)
+    np.testing.assert_allclose(pareto_k(log_w - 2000.0), k, rtol=1e-9)
+    np.testing.assert_array_equal(pareto_k(np.moveaxis(log_w, 0, 2), axis=-1), k)
+
+
+@pytest.mark.parametrize("groups", [16, 100])
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_jackknife_error_is_the_spread_over_replications(rng, order, groups):
+    values = rng.normal(size=(100, 3000))
+    error = jackknife_error(lambda log_w: jackknife(log_w, order), values[:, :400], groups)
+    expected = jackknife(values, order).std()
+    assert math.sqrt((error**2).mean()) == pytest.approx(expected, rel=0.12)
+
+
+def test_jackknife_error_of_a_mean_is_the_textbooks(rng):
+    log_w = rng.normal(size=(10, 3))
+    error = jackknife_error(lambda values: values.mean(axis=0), log_w)
+    np.testing.assert_allclose(error, log_w.std(axis=0, ddof=1) / math.sqrt(10), rtol=1e-12)
+    with pytest.raises(ValueError, match="at least 2"):
+        jackknife_error(iwae, log_w[:1])
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_good_weights_are_trusted(rng, order):
+    result = trust(0.5 * rng.normal(size=(1000, 50)), order)
+    assert summary(result) == dict.fromkeys(
+        ("heavy_tail", "few_samples", "large_correction", "doubtful"), 0
+    )
+    assert (result.ess > 500).all()
+
+
+def test_equal_weights_are_trusted():
+    assert not trust(np.full((64, 2), -90.0)).doubtful.any()
+
+
+def test_one_dominant_weight_raises_every_flag(rng):
+    log_w = 0.3 * rng.normal(size=(64, 3))
+    log_w[7, 1] += 12.0
+    result = trust(log_w, 1)
+    for flag in (result.heavy_tail, result.few_samples, result.large_correction, result.doubtful):
+        np.testing.assert_array_equal(flag, [False, True, False])
+    assert summary(result)["doubtful"] == 1
+    np.testing.assert_allclose(result.correction, jackknife(log_w, 1) - iwae(log_w), rtol=1e-12)
+
+
+def test_flags_are_apart(rng):
+    """A heavy tail among many samples: no single weight counts, and JVI has little to correct."""
+    result = trust(-0.9 * np.log(rng.random((5000, 50))))
+    assert result.heavy_tail.mean() > 0.6
+    assert not result.few_samples.any() and not result.large_correction.any()
+
+
+def test_the_error_is_that_of_the_estimate(rng):
+    log_w = 0.7 * rng.normal(size=(256, 2000))
+    assert trust(log_w[:, :100]).error.mean() == pytest.approx(iwae(log_w).std(), rel=0.05)
+
+
+def test_leave_one_out_would_never_call_a_correction_large(rng):
+    """Why `trust` does not use it: at order 1 it exceeds the correction whatever the weights."""
+    for num_samples in (2, 5, 16):
+        for spread in (0.3, 1.0, 3.0, 10.0):
+            log_w = spread * rng.normal(size=(num_samples, 500))
+            correction = jackknife(log_w, 1) - iwae(log_w)
+            assert (np.abs(correction) < jackknife_error(iwae, log_w)).all()
+
+
+def test_few_samples_leave_the_tail_unknown(rng):
+    result = trust(rng.normal(size=(8, 4)))
+    assert np.isnan(result.pareto_k).all() and not result.heavy_tail.any()
+
+
+def test_active_units(rng):
+    """Two units that vary, one that does not, one whose variance is just too small."""
+    spread = np.array([1.0, 0.11, 0.0, 0.09])
+    q_mean = np.array([5.0, 0, 3, 0]) + spread * rng.choice([-1.0, 1.0], size=(1000, 4))
+    np.testing.assert_array_equal(active_units(q_mean), [True, True, False, False])
+
+
+def test_any_array_library(strict, rng):
+    put, get = strict
+    log_w = rng.normal(size=(30, 4))
+    np.testing.assert_array_equal(get(active_units(put(log_w))), active_units(log_w))
+    np.testing.assert_allclose(
+        get(jackknife_error(iwae, put(log_w))), jackknife_error(iwae, log_w), rtol=1e-12
+    )
