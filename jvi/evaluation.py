@@ -11,7 +11,6 @@ from tqdm import tqdm
 from jvi import backend
 from jvi.bounds import effective_sample_size, elbo, iwae, normalised_weights
 from jvi.jackknife import jackknife
-from jvi.model import ROWS
 
 __all__ = ["BOUNDS", "Evaluation", "evaluate"]
 
@@ -100,7 +99,8 @@ def evaluate(
     if len(x) == 0:
         raise ValueError("there are no images to evaluate")
     x = model.images(x)
-    block = max(1, min(batch_size, GRID // num_samples, max(BLOCK, ROWS // num_samples)))
+    rows = backend.rows_at_once(model.device)
+    block = max(1, min(batch_size, GRID // num_samples, max(BLOCK, rows // num_samples)))
 
     def values(start):
         """Of the block of data points that begins at `start`."""
@@ -149,7 +149,7 @@ def _grid(model, x, num_samples, rngs, first):
     """(log_w, log_px, kl) of a block: float64 arrays (K, N), (K, N), (N,) on the host."""
     shape = num_samples, len(x)
     log_w, log_px = np.empty(shape), np.empty(shape)
-    chunk = max(1, ROWS // len(x))
+    chunk = max(1, backend.rows_at_once(model.device) // len(x))
     with chainer.no_backprop_mode():
         q = model.link.posterior(x)
         kl = backend.to_host(model.link.kl(q).array).astype(np.float64)

@@ -9,10 +9,6 @@ from jvi.models import MODELS
 
 __all__ = ["Model", "load"]
 
-# Rows (samples times data points) that go through the decoder in one call on the CPU: enough for
-# the matrix products to run at full speed, few enough to stay in the cache (3 MB of logits).
-ROWS = 1024
-
 
 def load(prefix, device=-1):
     """Load a trained model, written by this project or by the original 2018 code.
@@ -104,7 +100,7 @@ class Model:
             expected = f"(K, {len(x)}, {self.num_latent})"
             raise ValueError(f"eps has shape {eps.shape}, the model expects {expected}")
         num_samples = num_samples if eps is None else len(eps)
-        chunk = max(1, ROWS // max(1, len(x)))
+        chunk = max(1, backend.rows_at_once(self.device) // max(1, len(x)))
         parts = []
         with chainer.no_backprop_mode():
             q = self.link.posterior(x)

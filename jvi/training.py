@@ -18,7 +18,6 @@ from jvi.compat.meta import dump_meta
 from jvi.compat.snapshot import from_original, to_original
 from jvi.datasets import binarise, binarise_each
 from jvi.files import atomic_write
-from jvi.model import ROWS
 from jvi.objectives import draw, loss, objective_for, report, summarise
 
 __all__ = [
@@ -40,9 +39,6 @@ OPTIMIZERS = {
 
 # The original's: gradients are scaled down to this norm when they are longer.
 CLIP = 4.0
-
-# Rows that go through the decoder in one call on a GPU: 800 MB of logits at 784 pixels.
-GPU_ROWS = 2**18
 
 SELECTED_BY = "validation/main/iwae"
 
@@ -168,9 +164,8 @@ class Updater(training.updaters.StandardUpdater):
 
 
 def _pieces(num_points, num_samples, device):
-    """Slices of a batch whose samples fit the cache of a core, or the memory of a GPU."""
-    rows = ROWS if device.xp is np else GPU_ROWS
-    size = max(1, rows // num_samples)
+    """Slices of a batch that are worked on at once."""
+    size = max(1, backend.rows_at_once(device) // num_samples)
     return [slice(start, start + size) for start in range(0, num_points, size)]
 
 

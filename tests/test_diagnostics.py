@@ -94,11 +94,22 @@ def test_one_dominant_weight_raises_every_flag(rng):
     np.testing.assert_allclose(result.correction, jackknife(log_w, 1) - iwae(log_w), rtol=1e-12)
 
 
-def test_flags_are_apart(rng):
-    """A heavy tail among many samples: no single weight counts, and JVI has little to correct."""
+def test_a_heavy_tail_alone(rng):
+    """Among many samples no single weight counts, and JVI has little to correct."""
     result = trust(-0.9 * np.log(rng.random((5000, 50))))
     assert result.heavy_tail.mean() > 0.6
-    assert not result.few_samples.any() and not result.large_correction.any()
+    assert result.few_samples.mean() < 0.1 and result.large_correction.mean() < 0.1
+
+
+def test_few_samples_alone():
+    """Weights 0.7 and 0.3: ESS 1/0.58; the correction is -log(0.3 * 0.7) - 1, the error √0.58."""
+    log_w = np.full((10_000, 1), -60.0)
+    log_w[:2, 0] = np.log([0.7, 0.3])
+    result = trust(log_w)
+    assert result.few_samples and not result.large_correction
+    assert result.ess == pytest.approx(1 / 0.58)
+    assert result.correction == pytest.approx(-math.log(0.21) - 1, abs=1e-3)
+    assert result.error == pytest.approx(math.sqrt(0.58), abs=1e-3)
 
 
 def test_the_error_is_that_of_the_estimate(rng):

@@ -8,7 +8,7 @@ import pytest
 from scipy.special import logsumexp
 
 import jvi
-from jvi import datasets, evaluation
+from jvi import backend, datasets, evaluation
 from jvi.models import MLP
 
 
@@ -65,7 +65,7 @@ def test_jvi_has_less_bias_than_iwae(model, x):
 def test_batch_size_and_chunks_do_not_matter(monkeypatch, model, x, bound):
     whole = jvi.evaluate(model, x, 9, (bound,), order=2, seed=3)
     for batch_size, rows, grid in [(1, 4096, 2**20), (7, 16, 2**20), (40, 5, 100)]:
-        monkeypatch.setattr(evaluation, "ROWS", rows)
+        monkeypatch.setattr(backend, "ROWS", rows)
         monkeypatch.setattr(evaluation, "GRID", grid)
         part = jvi.evaluate(model, x, 9, (bound,), order=2, seed=3, batch_size=batch_size)
         np.testing.assert_allclose(part.per_image[bound], whole.per_image[bound], atol=2e-5)
@@ -94,7 +94,7 @@ def test_bounds_come_from_the_same_samples(model, x):
 def test_more_samples_only_need_more_time(monkeypatch, model):
     """16 times the samples for an eighth of the images, the same memory."""
     monkeypatch.setattr(evaluation, "GRID", 2**16)
-    monkeypatch.setattr(evaluation, "ROWS", 512)
+    monkeypatch.setattr(backend, "ROWS", 512)
     peaks = []
     for num_samples, num_images in [(1024, 64), (16384, 8)]:
         tracemalloc.start()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import jvi
-import jvi.model
+from jvi import backend
 from jvi.models import MLP
 
 ORIGINALS = ["tiny_vae", "tiny_iwae", "tiny_jvielbo", "iwae8", "jvielbo8", "jvi8slow"]
@@ -52,7 +52,7 @@ def test_log_weights_do_not_depend_on_the_chunks(monkeypatch, model, x):
     eps = np.random.default_rng(3).normal(size=(10, 7, 3)).astype(np.float32)
     whole = model.log_weights(x, eps=eps)
     drawn = model.log_weights(x, 10, np.random.default_rng(4))
-    monkeypatch.setattr(jvi.model, "ROWS", 20)
+    monkeypatch.setattr(backend, "ROWS", 20)
     np.testing.assert_allclose(model.log_weights(x, eps=eps), whole, rtol=1e-6)
     again = model.log_weights(x, 10, np.random.default_rng(4))
     np.testing.assert_allclose(again, drawn, rtol=1e-6)
