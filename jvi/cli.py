@@ -13,6 +13,9 @@ def command(main):
     def run(argv=None):
         try:
             main(argv)
+        except BrokenPipeError:  # the reader, say `head`, has seen enough
+            sys.stdout = None
+            sys.exit(1)
         except (ValueError, OSError, ArithmeticError, ImportError, MemoryError) as error:
             sys.exit(f"error: {_one_line(error)}")
         except KeyboardInterrupt:

@@ -4,6 +4,7 @@
 library that follows the array API standard. What leaves for arviz-stats comes back as NumPy.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -101,7 +102,7 @@ def jackknife_error(estimator, log_w, num_groups=16):
         values = xp.stack(
             [
                 estimator(xp.concat([log_w[:start, ...], log_w[stop:, ...]]))
-                for start, stop in zip(ends, ends[1:], strict=False)
+                for start, stop in pairwise(ends)
             ]
         )
         return xp.sqrt((groups - 1) * xp.var(values, axis=0))

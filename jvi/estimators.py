@@ -47,13 +47,13 @@ def jvi(log_w, order=1):
     """The derivative of JVI with respect to each log-weight, for model and encoder alike.
 
     This is the gradient of the original code. The estimate it ascends is unbounded in the
-    encoder's parameters, so training on it can diverge; see `jvi_iwae`.
+    encoder's parameters, so training on it can diverge; see `jvi_clip`.
     """
     return _joint(jackknife_weights(log_w, order))
 
 
 def jvi_iwae(log_w, order=1):
-    """JVI for the model, IWAE for the encoder: the debiased objective without its divergence."""
+    """JVI for the model, IWAE for the encoder."""
     return Weights(jackknife_weights(log_w, order), normalised_weights(log_w))
 
 
@@ -70,6 +70,19 @@ def dreg(log_w, order=None):
 def jvi_dreg(log_w, order=1):
     """JVI for the model, the doubly reparameterised gradient of IWAE for the encoder."""
     return _dreg(jackknife_weights(log_w, order), log_w)
+
+
+def jvi_clip(log_w, order=1):
+    """JVI's weights without their negative ones for the model, `dreg` for the encoder.
+
+    The default for training on JVI: as stable as IWAE, and better (docs/training.md). A negative
+    weight makes the model forget a sample, which early in training, when one weight dominates, is
+    noise of the jackknife.
+    """
+    weights = jackknife_weights(log_w, order)
+    xp = namespace(weights)
+    weights = xp.clip(weights, min=0.0)
+    return _dreg(weights / xp.sum(weights, axis=0), log_w)
 
 
 def _dreg(model, log_w):
@@ -89,4 +102,5 @@ ESTIMATORS = {
     "jvi_elbo": jvi_elbo,
     "dreg": dreg,
     "jvi_dreg": jvi_dreg,
+    "jvi_clip": jvi_clip,
 }

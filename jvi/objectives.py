@@ -45,8 +45,8 @@ class Objective(NamedTuple):
 OBJECTIVES = {
     "vae": Objective("elbo", "kl", "vae"),
     "iwae": Objective("iwae", "sampled", "iwae"),
-    "iwae++": Objective("jvi_iwae", "sampled", "iwae++"),
-    "jvi": Objective("jvi_iwae", "sampled", "jvi"),
+    "iwae++": Objective("jvi_clip", "sampled", "iwae++"),
+    "jvi": Objective("jvi_clip", "sampled", "jvi"),
     "jvi+elbo": Objective("jvi_elbo", "kl", "jvi+elbo"),
     "is": Objective("iwae", "none", "is"),
 }
@@ -74,7 +74,7 @@ def objective_for(vae_type, raw=False):
         A key of `OBJECTIVES`.
     raw : bool
         For "jvi" and "iwae++": the original's gradient, JVI for model and encoder alike, which
-        can diverge, instead of JVI for the model and IWAE for the encoder.
+        can diverge, instead of the stable one that docs/training.md describes.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def objective_for(vae_type, raw=False):
     if vae_type not in OBJECTIVES:
         raise ValueError(f"unknown VAE type {vae_type!r}: choose from {', '.join(OBJECTIVES)}")
     objective = OBJECTIVES[vae_type]
-    if raw and objective.estimator == "jvi_iwae":
+    if raw and objective.estimator == "jvi_clip":
         return objective._replace(estimator="jvi")
     return objective
 

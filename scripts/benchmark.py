@@ -28,12 +28,26 @@ Options:
 import sys
 
 if __name__ == "__main__":
-    from os.path import abspath, dirname
+    from os.path import dirname, realpath
 
-    sys.path[0] = dirname(dirname(abspath(__file__)))
+    sys.path[0] = dirname(dirname(realpath(__file__)))
 
+import json
+import os
+import platform
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from math import log
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter, sleep
+from types import SimpleNamespace
 from typing import Any, NamedTuple
+from unittest import mock
 
+import numpy as np
 from docopt import docopt
 
 from jvi.cli import command, table
@@ -60,8 +74,8 @@ ALLOCATORS = {
 # Rows (samples times images) that floor and peers work on at a time; the fastest is taken.
 ROWS = (1024, 4096, 16384)
 
-# Small, for that repeated steps on one batch leave the model as it is.
-LEARNING_RATE = 1e-7
+# Too small to change any weight: all stay comparable however often they repeat their step.
+LEARNING_RATE = 1e-12
 
 
 class Sizes(NamedTuple):
@@ -98,7 +112,7 @@ TASKS = {
     "T2 K=4096": Task("evaluate", 4096, 32),
 }
 MEMORY_TASKS = ("T1 N=2048", "T2 K=4096")
-MANY_SAMPLES = Task("evaluate", 65536, 16)
+MANY, MANY_SAMPLES = "T2 K=65536", Task("evaluate", 65536, 16)
 
 
 class Work(NamedTuple):
@@ -116,7 +130,6 @@ class Work(NamedTuple):
 
 @command
 def main(argv=None):
-    import json
 
     from jvi.files import atomic_write
 
@@ -135,10 +148,10 @@ def main(argv=None):
             print(f"\nTimes as multiples of the floor (quartiles), {allocator} allocator")
             print(table(_time_rows(times, programs), ["", *TASKS]), flush=True)
     if "memory" in parts:
-        result["memory"] = _memory(programs[1:])
+        result["memory"] = _memory(programs[1:], next(iter(result.get("times", {}).values()), None))
         print("\nPeak resident memory in MB, default allocator (with nothing but the imports)")
-        header = ["", *MEMORY_TASKS, f"evaluate K={MANY_SAMPLES.num_samples}"]
-        print(table(_memory_rows(result["memory"], header[1:]), header), flush=True)
+        columns = [*MEMORY_TASKS, MANY]
+        print(table(_memory_rows(result["memory"], columns), ["", *columns]), flush=True)
     if "growth" in parts:
         result["growth"] = _child("default", growth, plan)
         print("\nGrowth of this project's time")
@@ -151,7 +164,6 @@ def main(argv=None):
 
 
 def _installed(peers):
-    from importlib.util import find_spec
 
     modules = {"eager": "torch", "compiled": "torch", "jax": "jax"}
     for peer in filter(None, peers):
@@ -162,10 +174,6 @@ def _installed(peers):
 
 def _child(allocator, function, *arguments):
     """The function's result, computed in a fresh process with an allocator's settings."""
-    import os
-    from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
-    from unittest import mock
 
     if allocator not in ALLOCATORS:
         raise ValueError(
@@ -202,7 +210,6 @@ def measure(task, programs, plan, sizes=Sizes()):  # noqa: B008 it cannot be cha
 
 def timed(function):
     """Seconds of a call, after one that warms the caches and puts other thread pools to sleep."""
-    from time import perf_counter, sleep
 
     sleep(0.05)
     function()
@@ -213,7 +220,6 @@ def timed(function):
 
 def make_inputs(task, sizes):
     """(link, x, eps): a model as training begins with, images, and noise (K, N, D)."""
-    import numpy as np
 
     from jvi.models import MLP
 
@@ -241,7 +247,6 @@ def disagreement(works, kind):
     ArithmeticError
         When one exceeds 1e-4.
     """
-    import numpy as np
 
     def difference(a, b):
         return float(np.linalg.norm(a - b) / np.linalg.norm(b))
@@ -273,7 +278,6 @@ def pieces(num_samples, num_images, rows):
 
 def _floor(link, x, eps, rows):
     """The matrix products of a program, each with its shape but on arrays that lie ready."""
-    import numpy as np
 
     rng = np.random.default_rng(1)
     shapes = [
@@ -290,9 +294,11 @@ def _floor(link, x, eps, rows):
 
     products = []
     for part, out, width in shapes:
-        a, w, d = array(num_rows[part], width), array(out, width), array(num_rows[part], out)
+        rows = num_rows[part]
+        a, w, d = array(rows, width), array(out, width), array(rows, out)
         to_data = part == "encode" and width == x.shape[1]
-        products.append((times[part], a, w, d, array(out, width), None if to_data else a))
+        by_input = None if to_data else array(rows, width)
+        products.append((times[part], a, w, d, array(out, width), by_input))
 
     def forward():
         for repeats, a, w, d, _, _ in products:
@@ -301,9 +307,9 @@ def _floor(link, x, eps, rows):
 
     def step():
         forward()
-        for repeats, a, w, d, gradient, by_input in products:
+        for repeats, a, w, d, by_weights, by_input in products:
             for _ in range(repeats):
-                np.matmul(d.T, a, out=gradient)
+                np.matmul(d.T, a, out=by_weights)
                 if by_input is not None:
                     np.matmul(d, w, out=by_input)
 
@@ -363,7 +369,6 @@ def plain_log_w(lib, p, x, eps):
 
 def plain_jvi(lib, log_w):
     """JVI-1 of each image, from the K bounds that leave one sample out."""
-    from math import log
 
     num_samples = log_w.shape[0]
     others = log_w[None] + lib.without_diagonal(num_samples)
@@ -373,14 +378,11 @@ def plain_jvi(lib, log_w):
 
 
 def _torch(link, x, eps, rows, compiled=False):
-    from types import SimpleNamespace
-
     import torch
     import torch.nn.functional as F
 
     from jvi.training import CLIP
 
-    _all_cores(torch)
     lib = SimpleNamespace(
         linear=F.linear,
         concatenate=torch.cat,
@@ -390,35 +392,35 @@ def _torch(link, x, eps, rows, compiled=False):
         logsumexp=torch.logsumexp,
         without_diagonal=lambda k: torch.diag(torch.full((k,), -torch.inf))[:, :, None],
     )
+    num_images = len(x)
+
+    def log_w_of(x, eps):
+        return plain_log_w(lib, p, x, eps)
+
+    def loss_of(x, eps):
+        return -plain_jvi(lib, log_w_of(x, eps)).sum() / num_images
+
+    log_w_fast, loss_fast = log_w_of, loss_of
+    if compiled:
+        torch._dynamo.config.recompile_limit = 100
+        log_w_fast, loss_fast = (torch.compile(f, dynamic=False) for f in (log_w_of, loss_of))
+
     p = {n: torch.tensor(v.array, requires_grad=True) for n, v in _parameters(link).items()}
     optimizer = torch.optim.Adam(p.values(), lr=LEARNING_RATE, fused=True)
     x, eps = torch.from_numpy(x), torch.from_numpy(eps)
     parts = pieces(*eps.shape[:2], rows)
-    if compiled:
-        torch._dynamo.config.recompile_limit = 100
-
-    def loss(x, eps):
-        return -plain_jvi(lib, plain_log_w(lib, p, x, eps)).sum() / num_images
-
-    num_images = len(x)
-    log_w_of = (
-        _compiled(lambda x, eps: plain_log_w(lib, p, x, eps))
-        if compiled
-        else (lambda x, eps: plain_log_w(lib, p, x, eps))
-    )
-    loss_of = _compiled(loss) if compiled else loss
 
     def log_w():
         out = torch.empty(eps.shape[:2])
         with torch.no_grad():
             for k, n in parts:
-                out[k, n] = log_w_of(x[n], eps[k, n])
+                out[k, n] = log_w_fast(x[n], eps[k, n])
         return out
 
     def backward():
         optimizer.zero_grad()
         for k, n in parts:
-            loss_of(x[n], eps[k, n]).backward()
+            loss_fast(x[n], eps[k, n]).backward()
 
     def gradients():
         backward()
@@ -429,4 +431,189 @@ def _torch(link, x, eps, rows, compiled=False):
         torch.nn.utils.clip_grad_norm_(p.values(), CLIP)
         optimizer.step()
 
-    return Work(lambda: log_w().numpy(), gradients, step, lambda: lib.logsumexp(log_w(), 0))
+    return Work(lambda: log_w().numpy(), gradients, step, lambda: torch.logsumexp(log_w(), 0))
+
+
+def _compiled(link, x, eps, rows):
+    return _torch(link, x, eps, rows, compiled=True)
+
+
+def _jax(link, x, eps, rows):
+
+    import jax
+    import jax.numpy as jnp
+
+    from jvi.training import CLIP
+
+    lib = SimpleNamespace(
+        linear=lambda h, w, b: h @ w.T + b,
+        concatenate=jnp.concatenate,
+        relu=jax.nn.relu,
+        exp=jnp.exp,
+        softplus=jax.nn.softplus,
+        logsumexp=jax.nn.logsumexp,
+        without_diagonal=lambda k: jnp.diag(jnp.full(k, -jnp.inf))[:, :, None],
+    )
+    num_images, parts = len(x), pieces(*eps.shape[:2], rows)
+
+    @jax.jit
+    def log_w_of(p, x, eps):
+        return plain_log_w(lib, p, x, eps)
+
+    @jax.grad
+    def gradients_of(p, x, eps):
+        return -plain_jvi(lib, plain_log_w(lib, p, x, eps)).sum() / num_images
+
+    @jax.jit
+    def all_gradients(p, x, eps):
+        each = [gradients_of(p, x[n], eps[k, n]) for k, n in parts]
+        return jax.tree.map(lambda *values: sum(values), *each)
+
+    @partial(jax.jit, donate_argnums=0)
+    def adam_step(state, x, eps):
+        p, m, v, t = state
+        g = all_gradients(p, x, eps)
+        norm = jnp.sqrt(sum((value**2).sum() for value in jax.tree.leaves(g)))
+        g = jax.tree.map(lambda value: value * jnp.minimum(1, CLIP / norm), g)
+        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, v, g)
+        rate = LEARNING_RATE * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        p = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-8), p, m, v)
+        return p, m, v, t + 1
+
+    p = {name: jnp.array(value.array) for name, value in _parameters(link).items()}
+    zeros = {name: jnp.zeros_like(value) for name, value in p.items()}
+    state = jax.tree.map(jnp.copy, (p, zeros, zeros, jnp.ones(())))
+    x, eps = jnp.asarray(x), jnp.asarray(eps)
+
+    def log_w():
+        out = np.empty(eps.shape[:2], np.float32)
+        for k, n in parts:
+            out[k, n] = log_w_of(p, x[n], eps[k, n])
+        return out
+
+    def step():
+        nonlocal state
+        state = jax.block_until_ready(adam_step(state, x, eps))
+
+    def gradients():
+        return [np.asarray(value) for value in all_gradients(p, x, eps).values()]
+
+    def evaluate():
+        return jax.block_until_ready(jax.nn.logsumexp(log_w(), 0))
+
+    return Work(log_w, gradients, step, evaluate)
+
+
+PROGRAMS = {"floor": _floor, "jvi": _jvi, "eager": _torch, "compiled": _compiled, "jax": _jax}
+
+
+def peak_memory(name, task, rows, sizes=Sizes()):  # noqa: B008 it cannot be changed
+    """Peak resident memory of this process in MB: with the imports alone, and after the task."""
+    tiny = make_inputs(Task(task.kind, 2, 2), sizes)
+    getattr(PROGRAMS[name](*tiny, rows), task.kind)()
+    before = _peak()
+    getattr(PROGRAMS[name](*make_inputs(task, sizes), rows), task.kind)()
+    return {"imports": before, "peak": _peak()}
+
+
+def _peak():
+    import resource
+
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def growth(plan, sizes=Sizes()):  # noqa: B008 it cannot be changed
+    """Seconds of this project against K and N, and the exponents fitted to their upper halves."""
+
+    lines = {
+        "evaluate, 16 images": ("K", [Task("evaluate", k, 16) for k in plan.growth_samples]),
+        "evaluate, K=64": ("N", [Task("evaluate", 64, n) for n in plan.growth_images]),
+        "training step, K=8": ("N", [Task("step", 8, n) for n in plan.growth_images]),
+    }
+    result = {}
+    for label, (variable, tasks) in lines.items():
+        sizes_of = [task.num_samples if variable == "K" else task.num_images for task in tasks]
+        seconds = []
+        for task in tasks:
+            work = _jvi(*make_inputs(task, sizes), None)
+            runs = [timed(getattr(work, task.kind)) for _ in range(min(plan.repeats, 3))]
+            seconds.append(float(np.median(runs)))
+        half = len(tasks) // 2
+        exponent = float(np.polyfit(np.log(sizes_of[half:]), np.log(seconds[half:]), 1)[0])
+        result[label] = {
+            "variable": variable,
+            "sizes": sizes_of,
+            "seconds": seconds,
+            "exponent": exponent,
+        }
+    return result
+
+
+def _memory(programs, times):
+    """`peak_memory` of each program, each in a process of its own."""
+    tasks = {label: TASKS[label] for label in MEMORY_TASKS}
+    result = {}
+    for name in programs:
+        for label, task in tasks.items():
+            rows = times[label][name]["rows"] if times else ROWS[1]
+            result.setdefault(name, {})[label] = _child("default", peak_memory, name, task, rows)
+    result["jvi"][MANY] = _child("default", peak_memory, "jvi", MANY_SAMPLES, None)
+    return result
+
+
+def _time_rows(times, programs):
+    """A line of the table for each program: median and quartiles of the ratios to the floor."""
+    return [[NAMES[name], *(_cell(t, name) for t in times.values())] for name in programs]
+
+
+def _cell(results, name):
+
+    floor = np.array(results["floor"]["seconds"])
+    if name == "floor":
+        return f"1 = {np.median(floor):.3g} s"
+    low, middle, high = np.percentile(results[name]["seconds"] / floor, [25, 50, 75])
+    return f"{middle:.2f} ({low:.2f}-{high:.2f})"
+
+
+def _memory_rows(memory, columns):
+    def cell(numbers):
+        return f"{numbers['peak']:.0f} ({numbers['imports']:.0f})" if numbers else ""
+
+    return [
+        [NAMES[name], *(cell(numbers.get(column)) for column in columns)]
+        for name, numbers in memory.items()
+    ]
+
+
+def _machine(programs):
+
+    from jvi.backend import _cores
+
+    modules = {"eager": "torch", "compiled": "torch", "jax": "jax"}
+    packages = ["numpy", "chainer", *{modules[name] for name in programs if name in modules}]
+    return {
+        "cpu": _cpu_name(),
+        "cores": _cores(),
+        "python": platform.python_version(),
+        "versions": {package: version(package) for package in packages},
+        "load average at the start": _load(),
+    }
+
+
+def _cpu_name():
+
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _load():
+
+    return os.getloadavg()[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -41,9 +41,9 @@ number of samples:
 import sys
 
 if __name__ == "__main__":
-    from os.path import abspath, dirname
+    from os.path import dirname, realpath
 
-    sys.path[0] = dirname(dirname(abspath(__file__)))
+    sys.path[0] = dirname(dirname(realpath(__file__)))
 
 from docopt import docopt
 

@@ -12,7 +12,7 @@ Options:
   -h --help                Show this help screen.
   -o <file>                Write every run to this file, a line of JSON each; runs that it already
                            holds are not repeated [default: stability.jsonl].
-  --runs <list>            Estimators, each with its order [default: iwae:0,jvi_iwae:1,jvi_iwae:2].
+  --runs <list>            Estimators, each with its order [default: iwae:0,dreg:0,jvi_clip:1,jvi_clip:2].
   --lrs <list>             Learning rates [default: 1e-4,3e-4,1e-3,3e-3].
   --seeds <n>              Number of seeds [default: 3].
   -e <epochs>, --epochs <epochs>
@@ -25,9 +25,9 @@ Options:
 import sys
 
 if __name__ == "__main__":
-    from os.path import abspath, dirname
+    from os.path import dirname, realpath
 
-    sys.path[0] = dirname(dirname(abspath(__file__)))
+    sys.path[0] = dirname(dirname(realpath(__file__)))
 
 from docopt import docopt
 

@@ -1,4 +1,4 @@
-"""Diagnostics of weights: known tails, known standard errors, and flags that go up and stay down."""
+"""Diagnostics of weights: known tails, known standard errors, flags that go up and stay down."""
 
 import math
 

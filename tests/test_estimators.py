@@ -33,7 +33,7 @@ def derivative(function, log_w, step=1e-4):
 
 
 def test_every_estimator_is_specified_here():
-    assert SCALARS.keys() | DOUBLY_REPARAMETERISED.keys() == ESTIMATORS.keys()
+    assert SCALARS.keys() | DOUBLY_REPARAMETERISED.keys() | {"jvi_clip"} == ESTIMATORS.keys()
 
 
 @pytest.mark.parametrize("order", [1, 2])
@@ -56,6 +56,19 @@ def test_doubly_reparameterised_gradients_square_the_path_weight_and_drop_the_sc
     w = np.exp(LOG_W - LOG_W.max(axis=0))
     np.testing.assert_allclose(weights.path, (w / w.sum(axis=0)) ** 2, rtol=1e-12)
     assert not weights.score.any()
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_clipped_weights_are_the_positive_ones_in_proportion(order):
+    raw = ESTIMATORS["jvi"](LOG_W, order).model
+    assert (raw < 0).any() == (order > 0)
+    found = ESTIMATORS["jvi_clip"](LOG_W, order)
+    np.testing.assert_allclose(found.model.sum(axis=0), 1.0, rtol=1e-12)
+    for column in range(LOG_W.shape[1]):
+        positive = [max(u, 0.0) for u in raw[:, column]]
+        expected = [u / sum(positive) for u in positive]
+        np.testing.assert_allclose(found.model[:, column], expected, rtol=1e-12)
+    np.testing.assert_array_equal(found.path, ESTIMATORS["dreg"](LOG_W).path)
 
 
 @pytest.mark.parametrize("name", ["elbo", "iwae", "jvi"])

@@ -64,13 +64,13 @@ def test_jvicount_refuses_impossible_orders(capsys):
 def test_train_prints_a_table_and_says_what_it_trained_on(tmp_path, capsys):
     train.main(["-o", str(tmp_path / "m"), "--vae-type", "jvi", "--vae-samples", "4", *SMALL])
     out = capsys.readouterr().out
-    assert "gradient estimator jvi_iwae" in out
+    assert "gradient estimator jvi_clip" in out
     assert re.search(r"best epoch +2 of 2", out)
     meta = read_meta(tmp_path / "m.meta.yaml")
     assert (meta["--vae-samples"], meta["--fancy"], meta["--vis"]) == ("4", False, None)
     assert (meta["--dataset"], meta["--epochs"], meta["--jvi-raw"]) == ("digits", "2", False)
     log = json.loads((tmp_path / "m" / "log").read_text())
-    assert log[-1]["estimator"] == "jvi_iwae"
+    assert log[-1]["estimator"] == "jvi_clip"
 
 
 def test_raw_jvi_is_said_in_log_and_meta(tmp_path, capsys):

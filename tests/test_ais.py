@@ -1,0 +1,445 @@
+"""Annealing: a kernel that leaves its density alone, weights that average to p(x), a bracket."""
+
+import math
+
+import chainer
+import chainer.functions as F
+import numpy as np
+import pytest
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal
+
+import jvi
+from jvi import backend, datasets, iwae
+from jvi.ais import (
+    FORWARD,
+    SCHEDULES,
+    Chains,
+    Kernel,
+    ais,
+    bdmc,
+    hmc,
+    leapfrog,
+    sandwich,
+    simulate,
+)
+from jvi.diagnostics import jackknife_error
+from jvi.functions import gaussian_log_density, gaussian_sample, standard_normal_log_density
+from jvi.models import MLP
+
+WEIGHTS = np.array([[1.0, 0.5], [-0.7, 1.2], [0.3, -0.8], [1.5, 0.2]], np.float32)
+OFFSET = np.array([0.5, -0.2, 0.1, 1.0], np.float32)
+NOISE = 0.6  # standard deviation of x given z
+
+
+class LinearGaussian(chainer.Chain):
+    """x = W z + c + noise, so that log p(x) is known; q is off in mean and variance."""
+
+    num_pixels, num_latent = WEIGHTS.shape
+
+    def posterior(self, x):
+        mean = (0.6 * (x - OFFSET) @ WEIGHTS / 3.0).astype(np.float32)
+        return mean, np.full_like(mean, np.log(0.15))
+
+    def sample(self, q, eps):
+        return gaussian_sample(*q, eps)
+
+    def log_px(self, x, z):
+        rows = F.reshape(z, (-1, self.num_latent))
+        means = F.reshape(F.linear(rows, WEIGHTS, OFFSET), (*z.shape[:-1], self.num_pixels))
+        squares = F.sum(((x - means) / NOISE) ** 2, axis=-1)
+        return -0.5 * squares - self.num_pixels * (0.5 * math.log(2 * math.pi) + math.log(NOISE))
+
+    def log_pz(self, z):
+        return standard_normal_log_density(z)
+
+    def log_qz(self, q, z):
+        return gaussian_log_density(z, *q)
+
+
+class GaussianModel(jvi.Model):
+    """Its images are any numbers."""
+
+    def __init__(self):
+        super().__init__(LinearGaussian())
+
+    def images(self, x):
+        return x
+
+    def simulate(self, num_images, seed=0):
+        rng = np.random.default_rng(seed)
+        z = rng.normal(size=(num_images, 2))
+        x = z @ WEIGHTS.T + OFFSET + NOISE * rng.normal(size=(num_images, 4))
+        return z.astype(np.float32), x.astype(np.float32)
+
+    def log_px(self, x):
+        covariance = WEIGHTS @ WEIGHTS.T + NOISE**2 * np.eye(4)
+        return multivariate_normal(OFFSET, covariance).logpdf(x)
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    return GaussianModel()
+
+
+@pytest.fixture(scope="module")
+def binary():
+    """An untrained network with one latent dimension, so that log p(x) can be integrated."""
+    rng = np.random.default_rng(0)
+    link = MLP(10, 4, 1, rng)
+    for parameter in link.params():
+        parameter.array = rng.normal(0, 0.45, parameter.shape).astype(np.float32)
+    return jvi.Model(link)
+
+
+def log_px_by_quadrature(model, x):
+    z = np.linspace(-8, 8, 4001)
+    p = model.decode(z[:, None]).astype(np.float64)
+    log_prior = -0.5 * z**2 - 0.5 * math.log(2 * math.pi)
+    log_joint = x @ np.log(p).T + (1 - x) @ np.log1p(-p).T + log_prior
+    return logsumexp(log_joint, axis=1) + math.log(z[1] - z[0])
+
+
+# The kernel, on densities of its own: a standard normal start, a logistic and a narrow normal joint
+
+
+def chains_at(z):
+    """log f_0: independent standard normals; log f_1: a logistic one and N(1, 0.3²)."""
+    a, b = z[..., 0], (z[..., 1] - 1.0) / 0.3
+    log_f = [-0.5 * (z**2).sum(axis=-1), -a - 2 * np.logaddexp(0, -a) - 0.5 * b**2]
+    grad = [-z, np.stack([-np.tanh(a / 2), -b / 0.3], axis=-1)]
+    return Chains(z, np.stack(log_f), np.stack(grad))
+
+
+def kernel(num_steps=10, sigma=1.0):
+    return Kernel(chains_at, sigma, num_steps)
+
+
+class Noise:
+    def __init__(self, shape, seed=1):
+        self.shape, self.rng = shape, np.random.default_rng(seed)
+
+    def transition(self):
+        return self.rng.normal(size=self.shape), np.log(self.rng.random(self.shape[:-1]))
+
+
+def energy(chains, momentum, beta, sigma):
+    log_f = (1 - beta) * chains.log_f[0] + beta * chains.log_f[1]
+    return (momentum**2).sum(axis=-1) / (2 * sigma**2) - log_f
+
+
+def start(num_chains=5, num_points=3, sigma=1.0):
+    rng = np.random.default_rng(0)
+    shape = num_chains, num_points, 2
+    return chains_at(rng.normal(size=shape)), sigma * rng.normal(size=shape)
+
+
+STEP = np.array([0.05, 0.1, 0.15])
+
+
+@pytest.mark.parametrize("sigma", [1.0, 0.5, 3.0])
+@pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
+def test_leapfrog_runs_backwards(beta, sigma):
+    chains, momentum = start()
+    end, end_momentum = leapfrog(kernel(20, sigma), chains, momentum, beta, STEP)
+    assert np.abs(end.z - chains.z).min() > 1e-4
+    back, back_momentum = leapfrog(kernel(20, sigma), end, -end_momentum, beta, STEP)
+    np.testing.assert_allclose(back.z, chains.z, atol=1e-12)
+    np.testing.assert_allclose(back_momentum, -momentum, atol=1e-12)
+
+
+def test_leapfrog_preserves_volume():
+    """The determinant of its Jacobian, by central differences, is 1."""
+    rng = np.random.default_rng(0)
+    point = rng.normal(size=4)
+
+    def flow(point):
+        chains = chains_at(point[None, None, :2])
+        end, momentum = leapfrog(kernel(7, 0.8), chains, point[None, None, 2:], 0.7, STEP[2:])
+        return np.concatenate([end.z, momentum], axis=-1).ravel()
+
+    d = 1e-5
+    jacobian = [(flow(point + d * e) - flow(point - d * e)) / (2 * d) for e in np.eye(4)]
+    assert np.linalg.det(jacobian) == pytest.approx(1.0, abs=1e-7)
+    assert abs(jacobian - np.eye(4)).max() > 0.1
+
+
+@pytest.mark.parametrize("sigma", [1.0, 2.0])
+def test_energy_error_is_of_second_order(sigma):
+    """Half the step, twice as many: a quarter of the error."""
+    chains, momentum = start(200, sigma=sigma)
+    errors = []
+    for num_steps, h in [(20, 0.04), (40, 0.02)]:
+        end = leapfrog(kernel(num_steps, sigma), chains, momentum, 0.5, np.full(3, h * sigma))
+        change = energy(*end, 0.5, sigma) - energy(chains, momentum, 0.5, sigma)
+        errors.append(np.sqrt((change**2).mean()))
+    assert errors[0] / errors[1] == pytest.approx(4.0, rel=0.05)
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 10])
+def test_leapfrog_takes_all_its_steps(num_steps):
+    """Without a force: z + n h p / sigma²."""
+    flat = Kernel(lambda z: Chains(z, np.zeros((2, *z.shape[:2])), np.zeros((2, *z.shape))), 2.0, 0)
+    chains, momentum = start()
+    flat = flat._replace(num_steps=num_steps)
+    end, _ = leapfrog(flat, chains._replace(grad=np.zeros((2, 5, 3, 2))), momentum, 0.3, STEP)
+    expected = chains.z + num_steps * STEP[:, None] * momentum / 4.0
+    np.testing.assert_allclose(end.z, expected, atol=1e-14)
+
+
+def exact_chains(num_chains):
+    """From f_1, as draws of the logistic and the normal distribution."""
+    rng = np.random.default_rng(3)
+    z = np.stack([rng.logistic(size=num_chains), rng.normal(1.0, 0.3, size=num_chains)], axis=-1)
+    return chains_at(z[:, None, :])
+
+
+def invariance_in_standard_errors(before, after):
+    """Largest deviation of moments after a transition from the exact ones."""
+    a, b = after[:, 0, 0], (after[:, 0, 1] - 1.0) / 0.3
+    moments = [
+        (a, 0.0),
+        (a**2, math.pi**2 / 3),
+        (a**4, 7 * math.pi**4 / 15),
+        (abs(a) < 1, math.tanh(0.5)),
+        (b, 0.0),
+        (b**2, 1.0),
+        (b**4, 3.0),
+        (a * b, 0.0),
+    ]
+    return max(
+        abs(values.mean() - exact) / (values.std() / math.sqrt(len(values)))
+        for values, exact in moments
+    )
+
+
+@pytest.mark.parametrize(("sigma", "step"), [(1.0, 0.5), (3.0, 1.6)])
+def test_hmc_leaves_its_density_invariant(sigma, step):
+    """Steps so long that a third is rejected: without the Metropolis test the moments are off."""
+    chains = exact_chains(100_000)
+    noise = Noise((100_000, 1, 2))
+    moved, probability, accept = hmc(kernel(3, sigma), chains, 1.0, np.array([step]), noise)
+    assert invariance_in_standard_errors(chains.z, moved.z) < 3.5
+    assert 0.5 < accept.mean() < 0.9
+    assert probability.mean() == pytest.approx(accept.mean(), abs=0.005)
+
+    momentum = sigma * Noise((100_000, 1, 2)).transition()[0]
+    unchecked, _ = leapfrog(kernel(3, sigma), chains, momentum, 1.0, np.array([step]))
+    assert invariance_in_standard_errors(chains.z, unchecked.z) > 10
+
+
+def test_hmc_is_in_detailed_balance():
+    """Pairs (before, after) are exchangeable: E g(before) h(after) = E h(before) g(after)."""
+    before = exact_chains(100_000)
+    after, *_ = hmc(kernel(3), before, 1.0, np.array([0.5]), Noise((100_000, 1, 2)))
+    a, b = before.z[:, 0], after.z[:, 0]
+    functions = [lambda z: z[:, 0], lambda z: z[:, 1] ** 2, lambda z: z[:, 0] > 1]
+    for g in functions:
+        for h in functions:
+            difference = g(a) * h(b) - 1.0 * h(a) * g(b)
+            assert abs(difference.mean()) <= 3.5 * difference.std() / math.sqrt(100_000)
+    assert np.corrcoef(a[:, 0], b[:, 0])[0, 1] < 0.9  # it moves
+
+
+def test_hmc_keeps_values_and_derivatives_beside_their_z():
+    chains, _ = start(500)
+    moved, _, accept = hmc(kernel(), chains, 0.5, np.full(3, 0.55), Noise(chains.z.shape))
+    assert 0.1 < accept.mean() < 0.95
+    for kept, expected in zip(moved, chains_at(moved.z), strict=True):
+        np.testing.assert_array_equal(kept, expected)
+    np.testing.assert_array_equal((moved.z != chains.z).any(axis=-1), accept)
+
+
+def test_trajectories_that_overflow_are_rejected():
+    chains, _ = start()
+    with np.errstate(all="ignore"):
+        moved, *_ = hmc(kernel(500), chains, 1.0, np.full(3, 1e3), Noise(chains.z.shape))
+    np.testing.assert_array_equal(moved.z, chains.z)
+
+
+# Weights
+
+
+@pytest.mark.parametrize("prior", [False, True])
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_weights_average_to_the_exact_evidence(gaussian, prior, schedule):
+    """E[w] = p(x), from either start, along any schedule, over 32 x 40 chains."""
+    _, x = gaussian.simulate(40)
+    result = ais(gaussian, x, 32, 24, prior=prior, schedule=schedule, num_steps=4)
+    ratio = np.exp(result.log_w - gaussian.log_px(x)).mean(axis=0)
+    error = ratio.std(ddof=1) / math.sqrt(len(ratio))
+    assert abs(ratio.mean() - 1) < 3 * error < 0.1
+    estimate = iwae(result.log_w) - gaussian.log_px(x)
+    assert abs(estimate.mean()) < 3 * estimate.std(ddof=1) / math.sqrt(40) + 0.01
+
+
+@pytest.mark.parametrize("prior", [False, True])
+def test_reverse_weights_average_to_the_inverse_evidence(gaussian, prior):
+    """E[1/w] = 1/p(x) for chains from exact posterior draws."""
+    z, x = gaussian.simulate(1500)
+    options = {"prior": prior, "step_size": 0.25, "num_steps": 4}
+    result = ais(gaussian, x, 1, 24, reverse_from=z, **options)
+    ratio = np.exp(gaussian.log_px(x) - result.log_w[0])
+    error = ratio.std(ddof=1) / math.sqrt(len(ratio))
+    assert abs(ratio.mean() - 1) < 3 * error < 0.1
+
+
+def test_one_temperature_is_importance_sampling(binary):
+    x = (np.random.default_rng(1).random((6, 10)) < 0.4).astype(np.float32)
+    result = ais(binary, x, 5, num_temps=1, seed=9)
+    rngs = [backend.stream(9, "evaluation noise", 0, i, FORWARD) for i in range(6)]
+    eps = np.stack([rng.standard_normal((5, 1), np.float32) for rng in rngs], axis=1)
+    np.testing.assert_allclose(result.log_w, binary.log_weights(x, eps=eps), atol=1e-5)
+    assert np.isnan(result.acceptance).all()
+
+
+@pytest.mark.parametrize("prior", [False, True])
+def test_more_temperatures_approach_from_below(gaussian, prior):
+    _, x = gaussian.simulate(60)
+    gaps = []
+    for num_temps in (1, 4, 16, 64):
+        options = {"prior": prior, "step_size": 0.25, "num_steps": 4}
+        gap = gaussian.log_px(x) - ais(gaussian, x, 16, num_temps, **options).log_w.mean(axis=0)
+        gaps.append((gap.mean(), gap.std(ddof=1) / math.sqrt(60)))
+    for (gap, error), (next_gap, next_error) in zip(gaps, gaps[1:], strict=False):
+        assert gap - next_gap > 2 * math.hypot(error, next_error)
+    assert -3 * gaps[-1][1] < gaps[-1][0] < gaps[0][0] / 10
+
+
+def test_step_sizes_adapt_to_each_data_points_posterior(gaussian):
+    _, x = gaussian.simulate(20)
+    for prior, sigma in [(False, 1.0), (True, 1.0), (True, 4.0)]:
+        result = ais(gaussian, x, 8, 60, prior=prior, sigma=sigma)
+        assert abs(result.acceptance.mean() - 0.65) < 0.1
+        assert (result.acceptance > 0.4).all()
+        # Stable integration of a density with standard deviation s needs h < 2 s sigma.
+        assert (result.step_size < 2 * sigma).all() and (result.step_size > 0.1 * sigma).all()
+
+
+def test_an_explicit_step_size_is_used_as_it_is(gaussian):
+    _, x = gaussian.simulate(5)
+    result = ais(gaussian, x, 4, 20, step_size=0.01)
+    np.testing.assert_array_equal(result.step_size, np.full(5, 0.01))
+    assert (result.acceptance > 0.99).all()
+
+
+def test_bdmc_brackets_the_exact_evidence(gaussian):
+    z, x = gaussian.simulate(200)
+    exact = gaussian.log_px(x)
+    gaps = []
+    for num_temps in (3, 30):
+        ends = sandwich(gaussian, z, x, 2, num_temps, step_size=0.25, num_steps=4)
+        for difference in (exact - ends.lower, ends.upper - exact):
+            assert difference.mean() > -3 * difference.std() / math.sqrt(200)
+        assert ends.gap == pytest.approx(ends.mean_upper - ends.mean_lower)
+        assert ends.gap_error < ends.lower_error
+        gaps.append(ends)
+    assert gaps[0].gap > 10 * gaps[0].gap_error  # wide enough for a swapped end to be seen
+    assert gaps[0].mean_lower < exact.mean() < gaps[0].mean_upper
+    assert gaps[1].gap < gaps[0].gap / 3
+
+
+def test_bdmc_on_images_simulated_from_the_model(binary):
+    ends = bdmc(binary, 100, 2, 4, prior=True, step_size=0.5, num_steps=3, seed=5)
+    z, x = simulate(binary, 100, 5)
+    exact = log_px_by_quadrature(binary, x)
+    assert (
+        ends.mean_lower - 3 * ends.gap_error < exact.mean() < ends.mean_upper + 3 * ends.gap_error
+    )
+    assert abs(exact.mean() - ends.mean_lower) < 0.2
+
+
+def test_simulated_images_have_the_models_means(binary):
+    z, x = simulate(binary, 4000)
+    p = binary.decode(z)
+    assert set(np.unique(x)) == {0.0, 1.0}
+    assert (np.abs((x - p).mean(axis=0)) < 4 * 0.5 / math.sqrt(4000)).all()
+    assert abs(z.mean()) < 4 / math.sqrt(4000) and z.std() == pytest.approx(1.0, abs=0.05)
+    np.testing.assert_array_equal(simulate(binary, 10)[1], x[:10])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_blocks_do_not_matter(binary, reverse):
+    z, x = simulate(binary, 7)
+    options = {"num_steps": 3, "seed": 2, "reverse_from": z if reverse else None}
+    whole = ais(binary, x, 4, 5, **options)
+    for batch_size in (1, 3):
+        part = ais(binary, x, 4, 5, batch_size=batch_size, **options)
+        for one, other in zip(part, whole, strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-4)
+    assert not np.allclose(ais(binary, x, 4, 5, replication=1, **options).log_w, whole.log_w)
+
+
+def test_annealing_leaves_the_models_gradients_alone(binary):
+    binary.link.cleargrads()
+    ais(binary, np.zeros((2, 10), np.float32), 2, 3, step_size=0.1)
+    assert all(parameter.grad is None for parameter in binary.link.params())
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_rise_from_0_to_1(name):
+    betas = SCHEDULES[name](np.arange(101) / 100)
+    assert betas[0] == pytest.approx(0.0, abs=1e-15) and betas[-1] == pytest.approx(1.0, abs=1e-15)
+    assert (np.diff(betas) > 0).all()
+
+
+def test_schedules_are_the_published_ones():
+    """Wu et al. 2017: sigmoids of -4 to 4, shifted and scaled to 0 to 1."""
+    s = np.arange(11) / 10
+    raw = 1 / (1 + np.exp(-4 * (2 * s - 1)))
+    np.testing.assert_allclose(SCHEDULES["sigmoid"](s), (raw - raw[0]) / (raw[-1] - raw[0]))
+    ratios = np.diff(SCHEDULES["geometric"](s))
+    np.testing.assert_allclose(ratios[1:] / ratios[:-1], 1000 ** (1 / 10))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_chains": 0}, "number of chains must be at least 1, not 0"),
+        ({"num_temps": 0}, "number of temperatures must be at least 1, not 0"),
+        ({"num_steps": 0}, "number of leapfrog steps must be at least 1"),
+        ({"batch_size": 0}, "batch size must be at least 1"),
+        ({"sigma": 0.0}, "sigma must be positive, not 0.0"),
+        ({"step_size": math.nan}, "step size must be positive, not nan"),
+        ({"schedule": "cosine"}, "unknown schedule 'cosine': choose from sigmoid"),
+    ],
+)
+def test_impossible_requests_are_refused(binary, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ais(binary, np.zeros((2, 10), np.float32), **arguments)
+
+
+def test_images_that_do_not_fit_are_refused(binary):
+    with pytest.raises(ValueError, match="no images"):
+        ais(binary, np.zeros((0, 10), np.float32))
+    with pytest.raises(ValueError, match="the model expects"):
+        ais(binary, np.zeros((2, 11), np.float32))
+    with pytest.raises(ValueError, match="number of images must be at least 1"):
+        bdmc(binary, 0)
+
+
+def test_log_weights_that_are_not_finite_are_never_averaged():
+    link = MLP(10, 4, 1, np.random.default_rng(0))
+    link.decode.plin2.b.array[:] = 3e38
+    with pytest.raises(ValueError, match="image 0 has log-weights"):
+        ais(jvi.Model(link), np.zeros((2, 10), np.float32), 2, 3, step_size=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", [False, True])
+@pytest.mark.parametrize("name", ["tiny_iwae", "tiny_jvielbo", "tiny_vae"])
+def test_original_models_agree_with_many_importance_samples(shared, name, prior):
+    """Against IWAE of 100,000 samples, on 20 images, in their joint standard error."""
+    model = jvi.load(shared / "legacy" / name)
+    x = datasets.binarise_each(datasets.load("mnist", shared / "data").test[:20], 0)
+    reference = np.stack(
+        [
+            jvi.evaluate(model, x, 25_000, ("iwae",), replication=r).per_image["iwae"]
+            for r in range(4)
+        ]
+    )
+    log_w = ais(model, x, 16, 300, prior=prior).log_w
+    errors = jackknife_error(iwae, log_w), reference.std(axis=0, ddof=1) / 2
+    error = math.sqrt(sum((e**2).sum() for e in errors)) / len(x)
+    difference = (iwae(log_w) - (iwae(reference))).mean()
+    assert abs(difference) < 3 * error < 0.1
