@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from jvi import backend
 from jvi.bounds import effective_sample_size, elbo, iwae, normalised_weights
+from jvi.diagnostics import trust
 from jvi.jackknife import jackknife
 
 __all__ = ["BOUNDS", "Evaluation", "evaluate"]
@@ -29,6 +30,9 @@ BOUNDS = {
     "is": lambda log_w, log_px, kl: (normalised_weights(log_w) * log_px).sum(axis=0),
 }
 
+# Of `jvi.diagnostics.Trust`: why the jackknife's value of an image may be wrong.
+FLAGS = ("heavy_tail", "few_samples", "large_correction")
+
 
 class Evaluation(NamedTuple):
     """Estimates of log p(x), in nats, from the same samples.
@@ -40,7 +44,8 @@ class Evaluation(NamedTuple):
     standard_error : dict of str to float
         Of that mean, from the spread over data points (nan for a single one).
     per_image : dict of str to array, shape (N,), float64
-        By bound; under "ess" the effective sample size.
+        By bound; under "ess" the effective sample size. With a jackknife among the bounds also
+        "pareto_k" and the flags of `jvi.diagnostics.Trust`, for the highest order.
     num_samples : int
     """
 
@@ -48,6 +53,15 @@ class Evaluation(NamedTuple):
     standard_error: dict
     per_image: dict
     num_samples: int
+
+    @property
+    def doubts(self):
+        """How many images the jackknife's value is not to be trusted of, by reason; or {}."""
+        if FLAGS[0] not in self.per_image:
+            return {}
+        flags = [self.per_image[name] for name in FLAGS]
+        counts = {name: int(flag.sum()) for name, flag in zip(FLAGS, flags, strict=True)}
+        return counts | {"doubtful": int(np.logical_or.reduce(flags).sum())}
 
 
 def evaluate(
@@ -175,6 +189,10 @@ def _values(grid, bounds, order):
     for name in bounds:
         needed = _jackknife_order(name, order)
         values[name] = BOUNDS[name](*grid) if needed is None else jackknife(log_w, needed)
+    orders = [_jackknife_order(name, order) or 0 for name in bounds]
+    if max(orders, default=0) > 0:
+        found = trust(log_w, max(orders))
+        values |= {name: getattr(found, name) for name in ("pareto_k", *FLAGS)}
     return values
 
 

@@ -59,6 +59,7 @@ NAMES = {
     "compiled": "torch.compile",
     "jax": "JAX jit",
 }
+MODULES = {"eager": "torch", "compiled": "torch", "jax": "jax"}
 
 # glibc gives freed memory back to the system, page by page, and takes it again in the next step;
 # told not to, it keeps it. Read when a process starts, so every measurement has its own process.
@@ -130,7 +131,6 @@ class Work(NamedTuple):
 
 @command
 def main(argv=None):
-
     from jvi.files import atomic_write
 
     arguments = docopt(__doc__, argv)
@@ -164,17 +164,14 @@ def main(argv=None):
 
 
 def _installed(peers):
-
-    modules = {"eager": "torch", "compiled": "torch", "jax": "jax"}
     for peer in filter(None, peers):
-        if peer not in modules:
-            raise ValueError(f"--peers: unknown {peer!r}, choose from {', '.join(modules)}")
-    return [peer for peer in peers if peer in modules and find_spec(modules[peer])]
+        if peer not in MODULES:
+            raise ValueError(f"--peers: unknown {peer!r}, choose from {', '.join(MODULES)}")
+    return [peer for peer in peers if peer in MODULES and find_spec(MODULES[peer])]
 
 
 def _child(allocator, function, *arguments):
     """The function's result, computed in a fresh process with an allocator's settings."""
-
     if allocator not in ALLOCATORS:
         raise ValueError(
             f"--allocators: unknown {allocator!r}, choose from {', '.join(ALLOCATORS)}"
@@ -278,7 +275,6 @@ def pieces(num_samples, num_images, rows):
 
 def _floor(link, x, eps, rows):
     """The matrix products of a program, each with its shape but on arrays that lie ready."""
-
     rng = np.random.default_rng(1)
     shapes = [
         (link_part, *parameter.shape)
@@ -439,7 +435,6 @@ def _compiled(link, x, eps, rows):
 
 
 def _jax(link, x, eps, rows):
-
     import jax
     import jax.numpy as jnp
 
@@ -526,7 +521,6 @@ def _peak():
 
 def growth(plan, sizes=Sizes()):  # noqa: B008 it cannot be changed
     """Seconds of this project against K and N, and the exponents fitted to their upper halves."""
-
     lines = {
         "evaluate, 16 images": ("K", [Task("evaluate", k, 16) for k in plan.growth_samples]),
         "evaluate, K=64": ("N", [Task("evaluate", 64, n) for n in plan.growth_images]),
@@ -569,7 +563,6 @@ def _time_rows(times, programs):
 
 
 def _cell(results, name):
-
     floor = np.array(results["floor"]["seconds"])
     if name == "floor":
         return f"1 = {np.median(floor):.3g} s"
@@ -588,11 +581,10 @@ def _memory_rows(memory, columns):
 
 
 def _machine(programs):
-
     from jvi.backend import _cores
 
-    modules = {"eager": "torch", "compiled": "torch", "jax": "jax"}
-    packages = ["numpy", "chainer", *{modules[name] for name in programs if name in modules}]
+    peers = {MODULES[name] for name in programs if name in MODULES}
+    packages = ["numpy", "chainer", *sorted(peers)]
     return {
         "cpu": _cpu_name(),
         "cores": _cores(),
@@ -603,7 +595,6 @@ def _machine(programs):
 
 
 def _cpu_name():
-
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
@@ -611,7 +602,6 @@ def _cpu_name():
 
 
 def _load():
-
     return os.getloadavg()[0]
 
 

@@ -22,7 +22,7 @@ Options:
                                commas; "+" names it PREFIX.test.perf.
   --logw <logwdata.mat>        Write the log-weights of the first 256 images, in MATLAB's format.
   --per-image <file.npz>       Write the value and the effective sample size of each image (of the
-                               last replication).
+                               last replication), and for the jackknife whether to trust it.
   -E <evaltype>, --eval <evaltype>
                                Estimate: "vae" (ELBO), "iwae", "iwae++" (JVI of order 1), "jvi" or
                                "is" [default: iwae].
@@ -85,6 +85,8 @@ def main(argv=None):
     for replication in range(reps):
         result, seconds = _evaluate(model, test, bound, order, num_samples, replication, arguments)
         mean, error = result.mean[bound], result.standard_error[bound]
+        if result.doubts and not arguments["--quiet"]:
+            print(_doubts(result, len(test)))
         print(f"{mean:.8f} +/- {error:.8f} # logp({bound}) {num_samples}", flush=True)
         if arguments["--resultfile"]:
             with result_file.open("a") as file:
@@ -116,6 +118,16 @@ def _evaluate(model, test, bound, order, num_samples, replication, arguments):
         progress=not arguments["--quiet"],
     )
     return result, perf_counter() - start
+
+
+def _doubts(result, num_images):
+    """How many of the jackknife's values are not to be trusted, and why."""
+    counts = result.doubts
+    return (
+        f"{counts['doubtful']} of {num_images} values are not to be trusted: "
+        f"{counts['heavy_tail']} have Pareto k > 0.7, {counts['few_samples']} an effective sample "
+        f"size < 2, {counts['large_correction']} a correction above the standard error"
+    )
 
 
 def _check_outputs(new, appended, overwrite):

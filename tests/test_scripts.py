@@ -125,6 +125,22 @@ def test_evaluate_writes_what_it_is_asked_for(trained, tmp_path, capsys):
     assert per_image["ess"].shape == (300,)
 
 
+def test_evaluate_says_how_far_to_trust_the_jackknife(trained, tmp_path, capsys):
+    path = tmp_path / "v.npz"
+    evaluate.main(["-E", "jvi", "-s", "64", "--per-image", str(path), str(trained)])
+    out = capsys.readouterr().out
+    counts = [
+        int(n)
+        for n in re.search(
+            r"(\d+) of (300) values .* (\d+) have .* (\d+) an eff.* (\d+) a corr", out
+        ).groups()
+    ]
+    per_image = np.load(path)
+    assert counts[2] == (per_image["pareto_k"] > 0.7).sum()
+    assert counts[3] == (per_image["ess"] < 2).sum()
+    assert counts[0] >= max(counts[2:])
+
+
 def test_evaluate_with_bootstrap_resamples_the_images(trained, capsys):
     evaluate.main(["-s", "4", "-r", "3", "--bootstrap", "--quiet", str(trained)])
     means = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
