@@ -160,6 +160,9 @@ def ais(
     if len(x) == 0:
         raise ValueError("there are no images to evaluate")
     x = model.images(x)
+    if reverse_from is not None and reverse_from.shape != (len(x), model.num_latent):
+        expected = f"({len(x)}, {model.num_latent})"
+        raise ValueError(f"reverse_from has shape {reverse_from.shape}, it should be {expected}")
     schedule = SCHEDULES[schedule]
     settings = _Settings(num_chains, num_temps, prior, sigma, num_steps, step_size, schedule)
     rows = min(MAX_ROWS, backend.rows_at_once(model.device))

@@ -266,10 +266,10 @@ def test_trajectories_that_overflow_are_rejected():
 def test_weights_average_to_the_exact_evidence(gaussian, prior, schedule):
     """E[w] = p(x), from either start, along any schedule, over 32 x 40 chains."""
     _, x = gaussian.simulate(40)
-    result = ais(gaussian, x, 32, 24, prior=prior, schedule=schedule, num_steps=4)
+    result = ais(gaussian, x, 32, 24, prior=prior, schedule=schedule, num_steps=3)
     ratio = np.exp(result.log_w - gaussian.log_px(x)).mean(axis=0)
     error = ratio.std(ddof=1) / math.sqrt(len(ratio))
-    assert abs(ratio.mean() - 1) < 3 * error < 0.1
+    assert abs(ratio.mean() - 1) < 3 * error < 0.35
     estimate = iwae(result.log_w) - gaussian.log_px(x)
     assert abs(estimate.mean()) < 3 * estimate.std(ddof=1) / math.sqrt(40) + 0.01
 
@@ -282,7 +282,7 @@ def test_reverse_weights_average_to_the_inverse_evidence(gaussian, prior):
     result = ais(gaussian, x, 1, 24, reverse_from=z, **options)
     ratio = np.exp(gaussian.log_px(x) - result.log_w[0])
     error = ratio.std(ddof=1) / math.sqrt(len(ratio))
-    assert abs(ratio.mean() - 1) < 3 * error < 0.1
+    assert abs(ratio.mean() - 1) < 3 * error < 0.15
 
 
 def test_one_temperature_is_importance_sampling(binary):
@@ -299,7 +299,7 @@ def test_more_temperatures_approach_from_below(gaussian, prior):
     _, x = gaussian.simulate(60)
     gaps = []
     for num_temps in (1, 4, 16, 64):
-        options = {"prior": prior, "step_size": 0.25, "num_steps": 4}
+        options = {"prior": prior, "step_size": 0.25, "num_steps": 2}
         gap = gaussian.log_px(x) - ais(gaussian, x, 16, num_temps, **options).log_w.mean(axis=0)
         gaps.append((gap.mean(), gap.std(ddof=1) / math.sqrt(60)))
     for (gap, error), (next_gap, next_error) in pairwise(gaps):
@@ -310,7 +310,7 @@ def test_more_temperatures_approach_from_below(gaussian, prior):
 def test_step_sizes_adapt_to_each_data_points_posterior(gaussian):
     _, x = gaussian.simulate(20)
     for prior, sigma in [(False, 1.0), (True, 1.0), (True, 4.0)]:
-        result = ais(gaussian, x, 8, 60, prior=prior, sigma=sigma)
+        result = ais(gaussian, x, 8, 60, prior=prior, sigma=sigma, num_steps=4)
         assert abs(result.acceptance.mean() - 0.65) < 0.1
         assert (result.acceptance > 0.4).all()
         # Stable integration of a density with standard deviation s needs h < 2 s sigma.
@@ -329,11 +329,12 @@ def test_bdmc_brackets_the_exact_evidence(gaussian):
     exact = gaussian.log_px(x)
     gaps = []
     for num_temps in (3, 30):
-        ends = sandwich(gaussian, z, x, 2, num_temps, step_size=0.25, num_steps=4)
+        ends = sandwich(gaussian, z, x, 2, num_temps, prior=True, step_size=0.25, num_steps=2)
         for difference in (exact - ends.lower, ends.upper - exact):
             assert difference.mean() > -3 * difference.std() / math.sqrt(200)
         assert ends.gap == pytest.approx(ends.mean_upper - ends.mean_lower)
-        assert ends.gap_error < ends.lower_error
+        spread = (ends.upper - ends.lower).std(ddof=1)
+        assert ends.gap_error == pytest.approx(spread / math.sqrt(200))
         gaps.append(ends)
     assert gaps[0].gap > 10 * gaps[0].gap_error  # wide enough for a swapped end to be seen
     assert gaps[0].mean_lower < exact.mean() < gaps[0].mean_upper
@@ -361,7 +362,7 @@ def test_simulated_images_have_the_models_means(binary):
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_each_data_point_has_its_own_noise(monkeypatch, binary, reverse):
-    """With steps too short to amplify rounding errors, even blocks of another size do not matter."""
+    """With steps too short to amplify rounding errors, the size of blocks does not matter."""
     z, x = simulate(binary, 7)
     options = {"step_size": 0.2, "num_steps": 3, "seed": 2, "reverse_from": z if reverse else None}
     whole = ais(binary, x, 4, 5, **options)
@@ -422,6 +423,8 @@ def test_images_that_do_not_fit_are_refused(binary):
         ais(binary, np.zeros((0, 10), np.float32))
     with pytest.raises(ValueError, match="the model expects"):
         ais(binary, np.zeros((2, 11), np.float32))
+    with pytest.raises(ValueError, match=r"reverse_from has shape \(1, 1\), it should be \(2, 1\)"):
+        ais(binary, np.zeros((2, 10), np.float32), reverse_from=np.zeros((1, 1)))
     with pytest.raises(ValueError, match="number of images must be at least 1"):
         bdmc(binary, 0)
 
@@ -449,5 +452,5 @@ def test_original_models_agree_with_many_importance_samples(shared, name, prior)
     log_w = ais(model, x, 16, 300, prior=prior).log_w
     errors = jackknife_error(iwae, log_w), reference.std(axis=0, ddof=1) / 2
     error = math.sqrt(sum((e**2).sum() for e in errors)) / len(x)
-    difference = (iwae(log_w) - (iwae(reference))).mean()
-    assert abs(difference) < 3 * error < 0.1
+    difference = (iwae(log_w) - iwae(reference)).mean()
+    assert abs(difference) < 3 * error < 0.2

@@ -106,10 +106,10 @@ def test_the_jackknife_comes_with_reasons_to_doubt_it(model, x):
 
 def test_more_samples_only_need_more_time(monkeypatch, model):
     """16 times the samples for a sixteenth of the images, the same memory."""
-    monkeypatch.setattr(evaluation, "GRID", 2**16)
-    monkeypatch.setattr(backend, "ROWS", 512)
+    monkeypatch.setattr(evaluation, "GRID", 2**14)
+    monkeypatch.setattr(backend, "ROWS", 256)
     peaks = []
-    for num_samples, num_images in [(1024, 128), (16384, 8)]:
+    for num_samples, num_images in [(256, 128), (4096, 8)]:
         tracemalloc.start()
         jvi.evaluate(model, np.zeros((num_images, 10), np.float32), num_samples)
         peaks.append(tracemalloc.get_traced_memory()[1])
