@@ -58,6 +58,8 @@ def main(argv=None):
     from pathlib import Path
 
     from jvi import datasets
+    from jvi.compat.doubts import doubts
+    from jvi.compat.model_files import read_model
     from jvi.evaluation import check_request
     from jvi.model import load
 
@@ -77,8 +79,8 @@ def main(argv=None):
         raise ValueError(f"{prefix} does not say what it was trained on: give the data set with -d")
     test = datasets.binarise_each(datasets.load(name, arguments["--data-dir"]).test, seed)
     if not arguments["--quiet"]:
-        for note in model.notes:
-            print(f"note: {note}")
+        for doubt in doubts(read_model(prefix)):
+            print(f"note: {doubt}")
         print(f"{prefix}: {len(test)} test images of {name}, {num_samples} samples each")
     if arguments["--logw"]:
         _write_log_weights(model, test[:LOGW_IMAGES], num_samples, seed, arguments["--logw"])

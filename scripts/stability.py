@@ -12,7 +12,8 @@ Options:
   -h --help                Show this help screen.
   -o <file>                Write every run to this file, a line of JSON each; runs that it already
                            holds are not repeated [default: stability.jsonl].
-  --runs <list>            Estimators, each with its order [default: iwae:0,dreg:0,jvi_clip:1,jvi_clip:2].
+  --runs <list>            Estimators, each with its order
+                           [default: iwae:0,dreg:0,jvi_clip:1,jvi_clip:2].
   --lrs <list>             Learning rates [default: 1e-4,3e-4,1e-3,3e-3].
   --seeds <n>              Number of seeds [default: 3].
   -e <epochs>, --epochs <epochs>

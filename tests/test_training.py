@@ -1,15 +1,17 @@
 """Training: what is written, what is kept, and that an interruption changes nothing."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from chainer import serializers
 
 from jvi import datasets
 from jvi.backend import stream
 from jvi.compat.meta import read_meta
 from jvi.compat.model_files import read_model, read_snapshot
-from jvi.compat.snapshot import from_original
+from jvi.compat.snapshot import from_original, to_original
 from jvi.datasets import Dataset
 from jvi.model import Model, load
 from jvi.models import MLP
@@ -131,6 +133,34 @@ def test_snapshots_have_the_originals_entries(
             assert ours[name].dtype == theirs[name].dtype, name
     meta = read_meta(shared / "legacy" / f"{original}.meta.yaml")
     assert {type(value) for value in meta.values()} >= {type(v) for v in META.values()}
+
+
+@pytest.mark.parametrize("original", ["tiny_vae", "tiny_iwae", "tiny_jvielbo"])
+def test_an_original_snapshot_comes_back_as_it_was(tmp_path, original):
+    """Loaded into our trainer and written again: same keys, shapes, dtypes and values."""
+    source = Path(__file__).parent / "data" / original
+    files, arrays = read_model(source), read_snapshot(source)
+    blank = Dataset(
+        "mnist", np.zeros((50_000, 784), np.float32), *[np.zeros((1, 784))] * 2, (28, 28)
+    )
+    settings = Settings(
+        vae_type=files.vae_type,
+        num_samples=4,
+        optimizer=files.meta["--opt"],
+        epochs=1,
+        batch_size=512,
+    )
+    trainer = build_trainer(load(source), blank, settings, tmp_path / "m", files.meta)
+    resume(trainer, arrays)
+    trainer._start_at = 0.0  # the snapshot holds the time since the start
+    written = to_original(serializers.npz.serialize(trainer), files.vae_type)
+    assert written.keys() == arrays.keys()
+    log = "extensions/LogReport/_log"
+    assert json.loads(written.pop(log).item()) == json.loads(arrays.pop(log).item())
+    del written["_snapshot_elapsed_time"], arrays["_snapshot_elapsed_time"]  # the clock goes on
+    for name, array in arrays.items():
+        assert written[name].dtype == array.dtype, name
+        np.testing.assert_array_equal(written[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize("original", ["tiny_vae", "tiny_iwae", "tiny_jvielbo"])
