@@ -1,6 +1,7 @@
 """Training with Chainer's trainer: updates, validation, log, snapshots, resuming."""
 
 import math
+import shutil
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +29,7 @@ __all__ = [
     "check_output",
     "files_of",
     "resume",
+    "take_best",
     "write_graph",
 ]
 
@@ -276,6 +278,15 @@ def resume(trainer, arrays):
     updater.order_sampler.epoch = updater.epoch + 1
 
 
+def take_best(source, prefix):
+    """Copy the best snapshot of one run to another that continues it."""
+    old, new = files_of(source), files_of(prefix)
+    for before, after in ((old.best, new.best), (old.perf, new.perf)):
+        if before.exists():
+            with atomic_write(after) as temporary:
+                shutil.copyfile(before, temporary)
+
+
 def write_graph(model, data, settings, path):
     """Write the computational graph of one loss to `path`, in Graphviz' dot language."""
     from chainer.computational_graph import build_computational_graph
@@ -316,11 +327,12 @@ class _Saver:
             raise Diverged(f"training diverged: the validation bound is {value}")
         state = to_original(serializers.npz.serialize(trainer), self.settings.vae_type)
         _write_text(self.files.meta, dump_meta(self.meta))
-        _write_arrays(self.files.latest, state)
         if value < self.best:
             self.best = value
             _write_arrays(self.files.best, state)
             _write_text(self.files.perf, f"{value:f}")
+        # Last, so that what is interrupted before it is done again.
+        _write_arrays(self.files.latest, state)
 
 
 def _write_arrays(path, arrays):

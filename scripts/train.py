@@ -58,6 +58,9 @@ from jvi.cli import command, number, table
 # What the parameters' shapes and the optimizer's state depend on: a continued run keeps these.
 FIXED = ("--dataset", "--vae-type", "--opt", "--nhidden", "--nlatent")
 
+# What a continued run does not take over from the one before.
+NOT_KEPT = ("--help", "--overwrite", "--quiet", "--resume", "--vis")
+
 
 @command
 def main(argv=None):
@@ -94,32 +97,39 @@ def _start(arguments):
 
 
 def _continue(arguments, given):
+    from os.path import realpath
+
     from jvi import datasets
     from jvi.compat.model_files import read_model, read_snapshot
     from jvi.model import load
-    from jvi.training import files_of
+    from jvi.training import check_output, files_of, take_best
 
     source = arguments["--resume"]
-    files = read_model(source)
-    arguments = arguments | files.meta | given
+    files, latest = read_model(source), files_of(source).latest
+    kept = {option: v for option, v in files.meta.items() if option not in NOT_KEPT}
+    arguments = arguments | kept | given
     for option in FIXED:
-        if option in given and option in files.meta and given[option] != files.meta[option]:
+        if option in given and option in kept and given[option] != kept[option]:
             raise ValueError(
                 f"{option} {given[option]} does not fit {source}, trained with "
-                f"{files.meta[option]}: a continued run keeps it"
+                f"{kept[option]}: a continued run keeps it"
             )
-    latest = files_of(source).latest
-    if "-o" not in given:
+    in_place = "-o" not in given or realpath(given["-o"]) == realpath(source)
+    if in_place:
+        arguments["-o"] = source
         if not latest.exists() and not arguments["--overwrite"]:
             raise ValueError(
                 f"{source} was not written by this version: name another place with -o, or give "
                 "--overwrite to continue it where it is"
             )
-        arguments["-o"] = source
     settings = _settings(arguments)
     data = datasets.load(arguments["--dataset"], arguments["--data-dir"])
     model = load(source, number(arguments, "--device"))
-    _run(model, data, settings, arguments, read_snapshot(latest if latest.exists() else source))
+    snapshot = read_snapshot(latest if latest.exists() else source)
+    if not in_place:
+        check_output(arguments["-o"], arguments["--overwrite"])
+        take_best(source, arguments["-o"])
+    _run(model, data, settings, arguments, snapshot)
 
 
 def _settings(arguments):

@@ -164,6 +164,23 @@ def test_resume_continues_to_more_epochs(trained, tmp_path, capsys):
     )
 
 
+def test_resume_elsewhere_takes_the_best_snapshot_along_and_overwrites_nothing(
+    trained, tmp_path, capsys
+):
+    train.main(["--resume", str(trained), "-o", str(tmp_path / "m"), "--quiet"])  # no epoch is left
+    assert files_of(tmp_path / "m").best.read_bytes() == files_of(trained).best.read_bytes()
+    argv = ["--resume", trained, "-e", "3", "-o", tmp_path / "m"]
+    fails(train.main, argv, capsys, "exists: choose another -o")
+
+
+def test_resume_onto_itself_continues_in_place(tmp_path, capsys):
+    prefix = str(tmp_path / "m")
+    train.main(["-o", prefix, "--quiet", *SMALL])
+    train.main(["--resume", prefix, "-o", prefix, "--overwrite", "-e", "3", "--quiet"])
+    assert len(json.loads((tmp_path / "m" / "log").read_text())) == 3
+    assert files_of(prefix).best.exists()
+
+
 def test_resume_refuses_what_does_not_fit(trained, tmp_path, capsys):
     fails(train.main, ["--resume", trained, "--nhidden", "9"], capsys, "--nhidden 9 does not fit")
     fails(train.main, ["--resume", tmp_path / "no"], capsys, "no model there")
