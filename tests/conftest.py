@@ -24,6 +24,17 @@ def shared():
     return path
 
 
+@pytest.fixture(scope="session")
+def legacy(request):
+    """The path of an original model by name; the small ones are part of the tests."""
+
+    def find(name):
+        path = ROOT / "tests" / "data" / name
+        return path if path.exists() else request.getfixturevalue("shared") / "legacy" / name
+
+    return find
+
+
 def _has_float64(device):
     dtypes = array_api_strict.__array_namespace_info__().dtypes(device=device)
     return "float64" in dtypes

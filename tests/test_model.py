@@ -21,9 +21,9 @@ def x():
 
 
 @pytest.mark.parametrize("name", ORIGINALS)
-def test_originals_give_the_originals_numbers(shared, name):
-    golden = np.load(shared / "legacy" / f"{name}.golden.npz")
-    model = jvi.load(shared / "legacy" / name)
+def test_originals_give_the_originals_numbers(legacy, name):
+    golden = np.load(f"{legacy(name)}.golden.npz")
+    model = jvi.load(legacy(name))
     q_mean, q_ln_var = model.encode(golden["x"])
     np.testing.assert_allclose(q_mean, golden["q_mean"], rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(q_ln_var, golden["q_ln_var"], rtol=1e-5, atol=1e-5)

@@ -17,9 +17,9 @@ GOLDEN = [("vae", "vae", 1), ("iwae", "iwae", 1), ("is", "is", 1)]
 GOLDEN += [("jvi", f"jvi{order}", order) for order in range(4)]
 
 
-def original(shared, name):
+def original(legacy, name):
     """The original's parameters in float32 and float64, and what it computed with them."""
-    path = shared / "legacy" / name
+    path = legacy(name)
     golden = np.load(f"{path}.golden.npz")
     exact = load(path).link
     for parameter in exact.params():
@@ -54,8 +54,8 @@ def originals_correction(log_w):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("vae_type", "key", "order"), GOLDEN)
-def test_reported_values_are_the_originals(shared, name, vae_type, key, order):
-    link, _, golden = original(shared, name)
+def test_reported_values_are_the_originals(legacy, name, vae_type, key, order):
+    link, _, golden = original(legacy, name)
     draws = draw(link, golden["x"], golden["eps"])
     np.testing.assert_allclose(draws.log_w, golden["log_w"], rtol=1e-5)
     values = summarise(report(draws, objective_for(vae_type), order))
@@ -66,9 +66,9 @@ def test_reported_values_are_the_originals(shared, name, vae_type, key, order):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_the_originals_iwaepp_is_jvi_1_up_to_its_float32_defect(shared, name):
+def test_the_originals_iwaepp_is_jvi_1_up_to_its_float32_defect(legacy, name):
     """Exactly JVI-1 here; there up to 15% of the correction is lost. Its arithmetic explains it."""
-    link, _, golden = original(shared, name)
+    link, _, golden = original(legacy, name)
     draws = draw(link, golden["x"], golden["eps"])
     values = summarise(report(draws, objective_for("iwae++"), 1))
     jvi_1 = summarise(report(draws, objective_for("jvi"), 1))
@@ -85,12 +85,12 @@ def test_the_originals_iwaepp_is_jvi_1_up_to_its_float32_defect(shared, name):
     ("vae_type", "key", "order"),
     [c for c in GOLDEN if c[1] in ("vae", "iwae", "is", "jvi1", "jvi2")],
 )
-def test_gradients_are_the_originals(shared, name, vae_type, key, order):
+def test_gradients_are_the_originals(legacy, name, vae_type, key, order):
     """Within 1e-4, except where the original's own rounding is larger than that.
 
     What its rounding is, the same gradient in float64 tells; ours stays within 5e-5 of it.
     """
-    link, exact_link, golden = original(shared, name)
+    link, exact_link, golden = original(legacy, name)
     x, eps = golden["x"], golden["eps"]
     ours = gradients(link, x, eps, vae_type, order)
     exact = gradients(exact_link, x.astype(np.float64), eps.astype(np.float64), vae_type, order)
@@ -104,8 +104,8 @@ def test_gradients_are_the_originals(shared, name, vae_type, key, order):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_gradients_of_iwaepp_are_those_of_exact_jvi_1(shared, name):
-    link, _, golden = original(shared, name)
+def test_gradients_of_iwaepp_are_those_of_exact_jvi_1(legacy, name):
+    link, _, golden = original(legacy, name)
     ours = gradients(link, golden["x"], golden["eps"], "iwae++", 1)
     for parameter, gradient in ours.items():
         assert relative(gradient, golden[f"jvi1/grad/{parameter}"]) < 2e-4
@@ -233,14 +233,14 @@ def test_dreg_has_the_mean_of_the_iwae_gradient():
     assert abs(z).max() < 4.5 and z.std() < 2
 
 
-def test_reports_have_the_originals_names(shared):
+def test_reports_have_the_originals_names(legacy):
     """As in the logs that the original wrote."""
     import json
 
     link, x, eps = small_model()
     for name, prefix in [("tiny_vae", "main/"), ("tiny_iwae", "main/"), ("tiny_jvielbo", "")]:
-        vae_type = read_model(shared / "legacy" / name).vae_type
-        entry = json.loads((shared / "legacy" / name / "log").read_text())[0]
+        vae_type = read_model(legacy(name)).vae_type
+        entry = json.loads((legacy(name) / "log").read_text())[0]
         values = summarise(report(draw(link, x, eps), objective_for(vae_type), 1))
         other = {"epoch", "iteration", "elapsed_time"}
         theirs = {key for key in entry if not key.startswith("validation/")} - other

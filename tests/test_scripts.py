@@ -186,11 +186,11 @@ def test_resume_refuses_what_does_not_fit(trained, tmp_path, capsys):
     fails(train.main, ["--resume", tmp_path / "no"], capsys, "no model there")
 
 
-def test_originals_are_not_continued_in_place_unasked(shared, tmp_path, capsys):
+def test_originals_are_not_continued_in_place_unasked(legacy, shared, tmp_path, capsys):
     import shutil
 
     for name in ("tiny_iwae", "tiny_iwae.meta.yaml"):
-        source = shared / "legacy" / name
+        source = legacy(name)
         copy = shutil.copytree if source.is_dir() else shutil.copyfile
         copy(source, tmp_path / name)
     argv = ["--resume", tmp_path / "tiny_iwae", "-e", "2", "--data-dir", shared / "data"]
@@ -255,8 +255,8 @@ def test_evaluate_refuses_in_one_line(trained, capsys, options, message):
     fails(evaluate.main, [*options, trained], capsys, message)
 
 
-def test_evaluate_refuses_a_data_set_of_another_size(shared, capsys):
-    argv = ["-d", "digits", shared / "legacy" / "tiny_iwae"]
+def test_evaluate_refuses_a_data_set_of_another_size(legacy, capsys):
+    argv = ["-d", "digits", legacy("tiny_iwae")]
     fails(
         evaluate.main, argv, capsys, r"images have shape \(300, 64\), the model expects \(N, 784\)"
     )

@@ -119,10 +119,10 @@ def test_the_same_seed_gives_the_same_model_and_another_one_another(tmp_path, da
     ],
 )
 def test_snapshots_have_the_originals_entries(
-    shared, tmp_path, data, original, vae_type, optimizer
+    legacy, tmp_path, data, original, vae_type, optimizer
 ):
     """Same keys, kinds and numbers of dimensions; sizes are the model's and the data set's."""
-    theirs = read_snapshot(shared / "legacy" / original)
+    theirs = read_snapshot(legacy(original))
     train(tmp_path / "m", data, vae_type=vae_type, optimizer=optimizer, epochs=1)
     ours = read_snapshot(tmp_path / "m")
     assert ours.keys() == theirs.keys()
@@ -131,7 +131,7 @@ def test_snapshots_have_the_originals_entries(
         assert ours[name].dtype.kind == theirs[name].dtype.kind, name
         if ours[name].dtype.kind != "S":
             assert ours[name].dtype == theirs[name].dtype, name
-    meta = read_meta(shared / "legacy" / f"{original}.meta.yaml")
+    meta = read_meta(f"{legacy(original)}.meta.yaml")
     assert {type(value) for value in meta.values()} >= {type(v) for v in META.values()}
 
 
@@ -164,8 +164,10 @@ def test_an_original_snapshot_comes_back_as_it_was(tmp_path, original):
 
 
 @pytest.mark.parametrize("original", ["tiny_vae", "tiny_iwae", "tiny_jvielbo"])
-def test_originals_are_continued_with_their_optimizer_and_counters(shared, tmp_path, original):
-    source = shared / "legacy" / original
+def test_originals_are_continued_with_their_optimizer_and_counters(
+    legacy, shared, tmp_path, original
+):
+    source = legacy(original)
     files, arrays = read_model(source), read_snapshot(source)
     images = datasets.load("mnist", shared / "data")
     images = images._replace(validation=images.validation[:500], test=images.test[:1])
