@@ -6,13 +6,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_ENV := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test lint install clean
+.PHONY: demo test bench lint install clean
 
 demo: install
 	$(BIN)/python scripts/demo.py
 
 test: install
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: install
+	$(BIN)/python scripts/benchmark.py
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

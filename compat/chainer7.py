@@ -87,7 +87,9 @@ def _guarded(exec_module):
         os.environ.setdefault("CHAINER_CUDNN", "0")
         if not hasattr(module, "__version__"):  # importlib.reload keeps the submodules
             _forget_failed_import()
-        with _missing_names():
+        with _missing_names(), warnings.catch_warnings():
+            # An updater for several GPUs, imported with the rest, tries this library of CuPy's.
+            warnings.filterwarnings("ignore", r"\s*nccl library could not be loaded")
             exec_module(module)
         _repair()
 

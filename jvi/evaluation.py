@@ -114,7 +114,9 @@ def evaluate(
         raise ValueError("there are no images to evaluate")
     x = model.images(x)
     rows = backend.rows_at_once(model.device)
-    block = max(1, min(batch_size, GRID // num_samples, max(BLOCK, rows // num_samples)))
+    share = -(-len(x) // backend.cores())  # no core without a block
+    most = min(batch_size, GRID // num_samples, max(BLOCK, rows // num_samples), share)
+    block = max(1, most)
 
     def values(start):
         """Of the block of data points that begins at `start`."""
@@ -164,7 +166,8 @@ def _grid(model, x, num_samples, rngs, first):
     shape = num_samples, len(x)
     log_w, log_px = np.empty(shape), np.empty(shape)
     chunk = max(1, backend.rows_at_once(model.device) // len(x))
-    with chainer.no_backprop_mode():
+    # Worker threads do not inherit NumPy's settings; what is not finite is reported below.
+    with chainer.no_backprop_mode(), np.errstate(over="ignore", invalid="ignore"):
         q = model.link.posterior(x)
         kl = backend.to_host(model.link.kl(q).array).astype(np.float64)
         for start in range(0, num_samples, chunk):

@@ -6,7 +6,9 @@ import threading
 from collections import Counter
 from contextlib import contextmanager
 
-__all__ = ["CATEGORIES", "profiled"]
+from jvi.cli import table
+
+__all__ = ["CATEGORIES", "printed_profile", "profiled"]
 
 CATEGORIES = ("matrix products", "elementwise", "random numbers", "optimizer", "data", "other")
 
@@ -44,6 +46,18 @@ def profiled():
         sampler.join()
         total = max(1, counts.total())
         shares.update({category: counts[category] / total for category in CATEGORIES})
+
+
+@contextmanager
+def printed_profile(wanted):
+    """`profiled`, with its result printed after the block, if `wanted`; else nothing."""
+    if not wanted:
+        yield
+        return
+    with profiled() as shares:
+        yield
+    rows = [[category, f"{share:.0%}"] for category, share in shares.items()]
+    print(table(rows, ["where the time went", "share"]))
 
 
 def _sample(counts, done):

@@ -581,13 +581,13 @@ def _memory_rows(memory, columns):
 
 
 def _machine(programs):
-    from jvi.backend import _cores
+    from jvi.backend import cores
 
     peers = {MODULES[name] for name in programs if name in MODULES}
     packages = ["numpy", "chainer", *sorted(peers)]
     return {
         "cpu": _cpu_name(),
-        "cores": _cores(),
+        "cores": cores(),
         "python": platform.python_version(),
         "versions": {package: version(package) for package in packages},
         "load average at the start": _load(),

@@ -32,6 +32,7 @@ Options:
                                a download).
   --overwrite                  Replace existing --logw and --per-image files.
   --quiet                      Print the result line only.
+  --profile                    Print before the last line where the time went.
 
 The last line is the mean in nats per image, its standard error over images, the estimate and the
 number of samples:
@@ -103,22 +104,24 @@ def _evaluate(model, test, bound, order, num_samples, replication, arguments):
 
     from jvi.backend import stream
     from jvi.evaluation import evaluate
+    from jvi.profiling import printed_profile
 
     seed = int(arguments["--seed"])
     if arguments["--bootstrap"]:
         test = test[stream(seed, "bootstrap", replication).integers(len(test), size=len(test))]
     start = perf_counter()
-    result = evaluate(
-        model,
-        test,
-        num_samples,
-        (bound,),
-        order,
-        seed,
-        replication=replication,
-        batch_size=int(arguments["--batchsize"]),
-        progress=not arguments["--quiet"],
-    )
+    with printed_profile(arguments["--profile"]):
+        result = evaluate(
+            model,
+            test,
+            num_samples,
+            (bound,),
+            order,
+            seed,
+            replication=replication,
+            batch_size=int(arguments["--batchsize"]),
+            progress=not arguments["--quiet"],
+        )
     return result, perf_counter() - start
 
 

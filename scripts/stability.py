@@ -81,7 +81,7 @@ def _train(run, data_dir):
     from jvi.objectives import Objective
     from jvi.training import Diverged, Settings, build_trainer
 
-    backend._cores = lambda: 1
+    backend.cores = lambda: 1
     data = datasets.load("mnist", data_dir)
     data = data._replace(validation=data.validation[:2000])
     settings = Settings(

@@ -35,6 +35,7 @@ Options:
                                given here replace them. -o names another place for the result.
   --overwrite                  Replace an existing model.
   --quiet                      Print nothing while training.
+  --profile                    Print at the end where the time went.
 
 Writes PREFIX.meta.yaml (these options), PREFIX/log (JSON), PREFIX/snapshot_bestvalobj (the epoch
 with the best validation IWAE bound), PREFIX/snapshot_latest (for --resume) and PREFIX.perf.
@@ -59,7 +60,7 @@ from jvi.cli import command, number, table
 FIXED = ("--dataset", "--vae-type", "--opt", "--nhidden", "--nlatent")
 
 # What a continued run does not take over from the one before.
-NOT_KEPT = ("--help", "--overwrite", "--quiet", "--resume", "--vis")
+NOT_KEPT = ("--help", "--overwrite", "--profile", "--quiet", "--resume", "--vis")
 
 
 @command
@@ -163,6 +164,7 @@ def _settings(arguments):
 
 
 def _run(model, data, settings, arguments, snapshot=None):
+    from jvi.profiling import printed_profile
     from jvi.training import Diverged, build_trainer, files_of, resume, write_graph
 
     prefix = arguments["-o"]
@@ -173,7 +175,8 @@ def _run(model, data, settings, arguments, snapshot=None):
         resume(trainer, snapshot)
     best = files_of(prefix).best
     try:
-        trainer.run(show_loop_exception_msg=False)
+        with printed_profile(arguments["--profile"]):
+            trainer.run(show_loop_exception_msg=False)
     except Diverged as error:
         kept = f"the last good snapshot is {best}" if best.exists() else "no epoch was finished"
         raise Diverged(f"{error}; {kept}; try a smaller --lr") from None

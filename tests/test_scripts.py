@@ -141,6 +141,14 @@ def test_evaluate_says_how_far_to_trust_the_jackknife(trained, tmp_path, capsys)
     assert counts[0] >= max(counts[2:])
 
 
+def test_profiles_are_printed(trained, tmp_path, capsys):
+    evaluate.main(["-s", "64", "--profile", str(trained)])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].endswith("# logp(iwae) 64")
+    shares = re.findall(r"(\d+)%", "\n".join(lines))
+    assert len(shares) == 6 and abs(sum(map(int, shares)) - 100) <= 3
+
+
 def test_evaluate_with_bootstrap_resamples_the_images(trained, capsys):
     evaluate.main(["-s", "4", "-r", "3", "--bootstrap", "--quiet", str(trained)])
     means = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines()]

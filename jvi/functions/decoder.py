@@ -69,7 +69,7 @@ class _Decoder(chainer.Function):
         s1, t1 = _halves(w1)
 
         d2 = residual.reshape(len(rows), -1)
-        d1 = _crelu_backward(xp, h1, d2 @ w2)
+        d1 = _crelu_backward(h1, d2 @ w2)
         gw2, gb2 = d2.T @ (g * c1), (g.T @ d2)[0]
 
         gd1 = g * d1
@@ -103,7 +103,10 @@ def _crelu(xp, h):
     return out
 
 
-def _crelu_backward(xp, h, g):
+def _crelu_backward(h, g):
     """Derivative by h for the derivative g, (rows, 2h), by crelu(h)."""
     half = h.shape[1]
-    return xp.where(h > 0, g[:, :half], xp.where(h < 0, -g[:, half:], 0))
+    # Products with masks: xp.where branches on random signs, which takes ten times as long.
+    out = g[:, :half] * (h > 0)
+    out -= g[:, half:] * (h < 0)
+    return out
