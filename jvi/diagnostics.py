@@ -18,7 +18,7 @@ __all__ = ["Trust", "active_units", "jackknife_error", "pareto_k", "summary", "t
 
 PARETO_K = 0.7  # above it no affordable number of samples helps (Vehtari et al. 2024, section 3)
 ESS = 2.0  # below it, one sample has more of the weight than all others
-MIN_TAIL = 25  # samples, of which the largest fifth, 5, is the shortest tail that can be fitted
+MIN_TAIL = 30  # samples, of which the largest fifth, 6, is the shortest tail that is fitted
 
 
 def pareto_k(log_w, axis=0):
@@ -37,7 +37,7 @@ def pareto_k(log_w, axis=0):
     Returns
     -------
     numpy.ndarray, shape (N,), float64
-        nan for K < 25, too few for a tail, and where weights are nan or all are zero; -inf where
+        nan for K < 30, too few for a tail, and where weights are nan or all are zero; -inf where
         the largest fifth of the weights are equal; +inf where most of the tail is zero beside the
         largest weight.
     """
@@ -114,7 +114,7 @@ class Trust(NamedTuple):
     Attributes
     ----------
     pareto_k : float64
-        nan where it cannot be known, as with fewer than 25 samples.
+        nan where it cannot be known, as with fewer than 30 samples.
     ess : float64
         Effective sample size, between 1 and K.
     correction : float64
