@@ -127,11 +127,16 @@ def _evaluate(model, test, bound, order, num_samples, replication, arguments):
 
 def _doubts(result, num_images):
     """How many of the jackknife's values are not to be trusted, and why."""
+    from jvi.diagnostics import MIN_TAIL
+
     counts = result.doubts
+    tails = f"{counts['heavy_tail']} have Pareto k > 0.7"
+    if result.num_samples < MIN_TAIL:
+        tails = f"Pareto k is unknown below {MIN_TAIL} samples"
     return (
-        f"{counts['doubtful']} of {num_images} values are not to be trusted: "
-        f"{counts['heavy_tail']} have Pareto k > 0.7, {counts['few_samples']} an effective sample "
-        f"size < 2, {counts['large_correction']} a correction above the standard error"
+        f"{counts['doubtful']} of {num_images} values are not to be trusted: {tails}, "
+        f"{counts['few_samples']} have an effective sample size < 2, "
+        f"{counts['large_correction']} a correction above the standard error"
     )
 
 

@@ -132,7 +132,7 @@ def test_evaluate_says_how_far_to_trust_the_jackknife(trained, tmp_path, capsys)
     counts = [
         int(n)
         for n in re.search(
-            r"(\d+) of (300) values .* (\d+) have .* (\d+) an eff.* (\d+) a corr", out
+            r"(\d+) of (300) values .* (\d+) have P.* (\d+) have an eff.* (\d+) a corr", out
         ).groups()
     ]
     per_image = np.load(path)
