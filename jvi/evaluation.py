@@ -115,8 +115,7 @@ def evaluate(
     x = model.images(x)
     rows = backend.rows_at_once(model.device)
     share = -(-len(x) // backend.cores())  # no core without a block
-    most = min(batch_size, GRID // num_samples, max(BLOCK, rows // num_samples), share)
-    block = max(1, most)
+    block = max(1, min(batch_size, GRID // num_samples, max(BLOCK, rows // num_samples), share))
 
     def values(start):
         """Of the block of data points that begins at `start`."""
@@ -189,12 +188,12 @@ def _grid(model, x, num_samples, rngs, first):
 def _values(grid, bounds, order):
     log_w = grid[0]
     values = {"ess": effective_sample_size(log_w)}
-    for name in bounds:
-        needed = _jackknife_order(name, order)
+    orders = {name: _jackknife_order(name, order) for name in bounds}
+    for name, needed in orders.items():
         values[name] = BOUNDS[name](*grid) if needed is None else jackknife(log_w, needed)
-    orders = [_jackknife_order(name, order) or 0 for name in bounds]
-    if max(orders, default=0) > 0:
-        found = trust(log_w, max(orders))
+    highest = max((needed or 0 for needed in orders.values()), default=0)
+    if highest > 0:
+        found = trust(log_w, highest)
         values |= {name: getattr(found, name) for name in ("pareto_k", *FLAGS)}
     return values
 

@@ -4,7 +4,7 @@ import chainer
 import numpy as np
 
 from jvi import backend
-from jvi.compat.model_files import read_model
+from jvi.compat.model_files import read_model, sizes
 from jvi.models import MODELS
 
 __all__ = ["Model", "load"]
@@ -32,9 +32,7 @@ def load(prefix, device=-1):
         When a file is damaged or not a model, naming the file and the key.
     """
     files = read_model(prefix)
-    sizes = [files.parameters[f"encode/{name}"].shape for name in ("qlin0/W", "qlin_mu/W")]
-    (num_hidden, num_pixels), (num_latent, _) = sizes
-    link = MODELS["mlp"](num_pixels, num_hidden, num_latent)
+    link = MODELS["mlp"](*sizes(files.parameters))
     for name, parameter in link.namedparams():
         parameter.array[...] = files.parameters[name.lstrip("/")]
     return Model(link, device, files.meta, files.notes)
