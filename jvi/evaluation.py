@@ -4,22 +4,16 @@ import math
 import re
 from typing import NamedTuple
 
-import chainer
 import numpy as np
 from tqdm import tqdm
 
 from jvi import backend
 from jvi.bounds import effective_sample_size, elbo, iwae, normalised_weights
 from jvi.diagnostics import trust
+from jvi.grid import block_size, log_weight_grid
 from jvi.jackknife import jackknife
 
 __all__ = ["BOUNDS", "Evaluation", "evaluate"]
-
-# Log-weights that a block of data points may have: 4 MB for each float64 copy of them.
-GRID = 2**19
-
-# A block has at least so many data points where GRID allows: fewer slow down the encoder.
-BLOCK = 64
 
 # What can be evaluated: functions of (log_w, log_px, kl) with a value per data point. Beside these,
 # "jvi" stands for the jackknife of the order asked for, and "jvi-M" for that of order M.
@@ -113,18 +107,13 @@ def evaluate(
     if len(x) == 0:
         raise ValueError("there are no images to evaluate")
     x = model.images(x)
-    rows = backend.rows_at_once(model.device)
-    share = -(-len(x) // backend.cores())  # no core without a block
-    block = max(1, min(batch_size, GRID // num_samples, max(BLOCK, rows // num_samples), share))
+    block = block_size(len(x), num_samples, batch_size, model.device)
 
     def values(start):
         """Of the block of data points that begins at `start`."""
         stop = min(start + block, len(x))
-        rngs = [
-            backend.stream(seed, "evaluation noise", replication, index)
-            for index in range(start, stop)
-        ]
-        return _values(_grid(model, x[start:stop], num_samples, rngs, start), bounds, order)
+        grid = log_weight_grid(model, x[start:stop], num_samples, seed, replication, start)
+        return _values(grid, bounds, order)
 
     parts = []
     with tqdm(total=len(x), unit="image", disable=None if progress else True, delay=2) as bar:
@@ -158,31 +147,6 @@ def _jackknife_order(name, order):
         known = ", ".join([*BOUNDS, "iwae++", "jvi", "jvi-M"])
         raise ValueError(f"unknown evaluation {name!r}: choose from {known}")
     return 1 if match[2] else int(match[1] or order)
-
-
-def _grid(model, x, num_samples, rngs, first):
-    """(log_w, log_px, kl) of a block: float64 arrays (K, N), (K, N), (N,) on the host."""
-    shape = num_samples, len(x)
-    log_w, log_px = np.empty(shape), np.empty(shape)
-    chunk = max(1, backend.rows_at_once(model.device) // len(x))
-    # Worker threads do not inherit NumPy's settings; what is not finite is reported below.
-    with chainer.no_backprop_mode(), np.errstate(over="ignore", invalid="ignore"):
-        q = model.link.posterior(x)
-        kl = backend.to_host(model.link.kl(q).array).astype(np.float64)
-        for start in range(0, num_samples, chunk):
-            rows = slice(start, min(start + chunk, num_samples))
-            noise = np.empty((len(x), rows.stop - start, model.num_latent), np.float32)
-            for rng, out in zip(rngs, noise, strict=True):
-                rng.standard_normal(dtype=np.float32, out=out)
-            terms = model.log_terms(x, q, model.device.send(noise.transpose(1, 0, 2)))
-            log_w[rows], log_px[rows] = map(backend.to_host, terms)
-    bad = ~np.isfinite(log_w).all(axis=0)
-    if bad.any():
-        raise ValueError(
-            f"image {first + int(bad.argmax())} has log-weights that are not finite: "
-            "the model's parameters are damaged or its training diverged"
-        )
-    return log_w, log_px, kl
 
 
 def _values(grid, bounds, order):

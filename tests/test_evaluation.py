@@ -8,7 +8,7 @@ import pytest
 from scipy.special import logsumexp
 
 import jvi
-from jvi import backend, datasets, evaluation
+from jvi import backend, datasets, evaluation, grid
 from jvi.models import MLP
 
 
@@ -64,9 +64,9 @@ def test_jvi_has_less_bias_than_iwae(model, x):
 @pytest.mark.parametrize("bound", ["vae", "elbo", "iwae", "iwae++", "jvi", "is"])
 def test_batch_size_and_chunks_do_not_matter(monkeypatch, model, x, bound):
     whole = jvi.evaluate(model, x, 9, (bound,), order=2, seed=3)
-    for batch_size, rows, grid in [(1, 4096, 2**20), (7, 16, 2**20), (40, 5, 100)]:
+    for batch_size, rows, size in [(1, 4096, 2**20), (7, 16, 2**20), (40, 5, 100)]:
         monkeypatch.setattr(backend, "ROWS", rows)
-        monkeypatch.setattr(evaluation, "GRID", grid)
+        monkeypatch.setattr(grid, "GRID", size)
         part = jvi.evaluate(model, x, 9, (bound,), order=2, seed=3, batch_size=batch_size)
         np.testing.assert_allclose(part.per_image[bound], whole.per_image[bound], atol=2e-5)
         assert part.mean[bound] == pytest.approx(whole.mean[bound], abs=1e-5)
@@ -106,7 +106,7 @@ def test_the_jackknife_comes_with_reasons_to_doubt_it(model, x):
 
 def test_more_samples_only_need_more_time(monkeypatch, model):
     """16 times the samples for a sixteenth of the images, the same memory."""
-    monkeypatch.setattr(evaluation, "GRID", 2**14)
+    monkeypatch.setattr(grid, "GRID", 2**14)
     monkeypatch.setattr(backend, "ROWS", 256)
     peaks = []
     for num_samples, num_images in [(256, 128), (4096, 8)]:

@@ -1,0 +1,77 @@
+"""Log-weights of many samples of many data points, block by block, in bounded memory.
+
+The noise of a data point is drawn from a stream of its own, sample after sample: a result depends
+on neither the blocks nor the number of cores, and K samples are the first K of any larger number.
+"""
+
+import chainer
+import numpy as np
+
+from jvi import backend
+
+__all__ = ["block_size", "log_weight_grid"]
+
+# Log-weights that a block of data points may have: 4 MB for each float64 copy of them.
+GRID = 2**19
+
+# A block has at least so many data points where GRID allows: fewer slow down the encoder.
+BLOCK = 64
+
+
+def block_size(num_images, num_samples, batch_size, device):
+    """How many data points make a block: at most `batch_size`, and a block for every core."""
+    rows = backend.rows_at_once(device)
+    share = -(-num_images // backend.cores())
+    return max(1, min(batch_size, GRID // num_samples, max(BLOCK, rows // num_samples), share))
+
+
+def log_weight_grid(model, x, num_samples, seed, replication, first):
+    """(log_w, log_px, kl) of a block of data points.
+
+    Parameters
+    ----------
+    model : jvi.Model
+    x : array, shape (N, pixels)
+        A block, checked by `model.images`.
+    num_samples : int
+        K.
+    seed, replication : int
+        Select the noise.
+    first : int
+        Number of the block's first data point in its data set.
+
+    Returns
+    -------
+    tuple of array
+        float64 on the host: log-weights and log p(x|z), (K, N), and KL divergences, (N,).
+
+    Raises
+    ------
+    ValueError
+        For log-weights that are not finite.
+    """
+    rngs = [
+        backend.stream(seed, "evaluation noise", replication, first + index)
+        for index in range(len(x))
+    ]
+    shape = num_samples, len(x)
+    log_w, log_px = np.empty(shape), np.empty(shape)
+    chunk = max(1, backend.rows_at_once(model.device) // len(x))
+    # Worker threads do not inherit NumPy's settings; what is not finite is reported below.
+    with chainer.no_backprop_mode(), np.errstate(over="ignore", invalid="ignore"):
+        q = model.link.posterior(x)
+        kl = backend.to_host(model.link.kl(q).array).astype(np.float64)
+        for start in range(0, num_samples, chunk):
+            rows = slice(start, min(start + chunk, num_samples))
+            noise = np.empty((len(x), rows.stop - start, model.num_latent), np.float32)
+            for rng, out in zip(rngs, noise, strict=True):
+                rng.standard_normal(dtype=np.float32, out=out)
+            terms = model.log_terms(x, q, model.device.send(noise.transpose(1, 0, 2)))
+            log_w[rows], log_px[rows] = map(backend.to_host, terms)
+    bad = ~np.isfinite(log_w).all(axis=0)
+    if bad.any():
+        raise ValueError(
+            f"image {first + int(bad.argmax())} has log-weights that are not finite: "
+            "the model's parameters are damaged or its training diverged"
+        )
+    return log_w, log_px, kl
