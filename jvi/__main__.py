@@ -6,6 +6,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train a model",
     "evaluate": "estimate log-likelihoods of a trained model",
+    "report": "write a page on a trained model: estimates, pictures, how far to trust them",
     "demo": "train and evaluate on scikit-learn's digits, draw a picture",
     "jvicount": "count the terms of the jackknife objective",
     "inspect": "print what a model's files hold, and every reason to doubt them",

@@ -1,0 +1,81 @@
+"""Write a page on a trained model: its estimates, how far to trust them, and its pictures.
+
+Usage:
+  report.py [options] <modelprefix>
+  report.py (-h | --help)
+
+The page is one HTML file that opens without a network.
+
+Options:
+  -h --help                    Show this help screen.
+  -o <file>                    The file to write; by default PREFIX.report.html.
+  -d <dataset>, --dataset <dataset>
+                               Data set: "digits", "mnist" or "omniglot"; by default the one that
+                               the model was trained on.
+  -g <device>, --device <device>
+                               Number of the GPU to run on, -1 for the CPU [default: -1].
+  -s <samples>, --samples <samples>
+                               Number of samples per image [default: 512].
+  --images <number>            Only the first test images, so many [default: 500].
+  --seed <seed>                Seed of everything random [default: 0].
+  --data-dir <folder>          Folder that holds mnist/, omniglot/ (else the variable JVI_DATA, else
+                               a download).
+  --overwrite                  Replace an existing file.
+  --quiet                      Print nothing.
+"""
+
+import sys
+
+if __name__ == "__main__":
+    from os.path import dirname, realpath
+
+    sys.path[0] = dirname(dirname(realpath(__file__)))
+
+from docopt import docopt
+
+from jvi.cli import command, number
+
+
+@command
+def main(argv=None):
+    arguments = docopt(__doc__, argv)
+    num_samples = number(arguments, "--samples", least=2)
+    num_images = number(arguments, "--images", least=2)
+    seed, quiet = number(arguments, "--seed", least=0), arguments["--quiet"]
+    from jvi import datasets
+    from jvi.compat.model_files import read_model
+    from jvi.files import atomic_write
+    from jvi.model import load
+    from jvi.report import report
+
+    prefix = arguments["<modelprefix>"]
+    files = read_model(prefix)
+    path = _output(arguments["-o"] or f"{files.prefix}.report.html", arguments["--overwrite"])
+    model = load(prefix, number(arguments, "--device"))
+    name = arguments["--dataset"] or files.meta.get("--dataset")
+    if name is None:
+        raise ValueError(f"{prefix} does not say what it was trained on: give the data set with -d")
+    data = datasets.load(name, arguments["--data-dir"])
+    page = report(model, files, data, num_images, num_samples, seed, progress=not quiet)
+    with atomic_write(path) as temporary:
+        # What UTF-8 lacks can be part of a file's name.
+        temporary.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
+    if not quiet:
+        print(f"report: {path}")
+
+
+def _output(path, overwrite):
+    """`path`, refused before the work where it could not be written after it."""
+    from os import W_OK, access
+    from pathlib import Path
+
+    path = Path(path)
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists: name another file with -o or give --overwrite")
+    if not access(path.parent, W_OK):
+        raise PermissionError(f"{path.parent} is no folder that can be written to")
+    return path
+
+
+if __name__ == "__main__":
+    main()
