@@ -33,12 +33,14 @@ PURPOSES = (
     "validation noise",
     "bootstrap",
     "pictures",
+    "log-weight file",
+    "annealing noise",
 )
 
 # Rows (samples times data points) that go through the decoder in one call. On the CPU enough for
-# the matrix products to run at full speed, few enough to stay in the cache of a core (3 MB of
-# logits at 784 pixels); on a GPU enough to fill it (800 MB).
-ROWS = 2**10
+# the matrix products to run at full speed, few enough to stay in the caches (6 MB of logits at 784
+# pixels); on a GPU enough to fill it (800 MB). Training takes half, as it keeps as much again.
+ROWS = 2**11
 GPU_ROWS = 2**18
 
 

@@ -56,18 +56,16 @@ def log_weight_grid(model, x, num_samples, seed, replication, first):
     ]
     shape = num_samples, len(x)
     log_w, log_px = np.empty(shape), np.empty(shape)
-    chunk = max(1, backend.rows_at_once(model.device) // len(x))
     # Worker threads do not inherit NumPy's settings; what is not finite is reported below.
     with chainer.no_backprop_mode(), np.errstate(over="ignore", invalid="ignore"):
         q = model.link.posterior(x)
         kl = backend.to_host(model.link.kl(q).array).astype(np.float64)
-        for start in range(0, num_samples, chunk):
-            rows = slice(start, min(start + chunk, num_samples))
-            noise = np.empty((len(x), rows.stop - start, model.num_latent), np.float32)
-            for rng, out in zip(rngs, noise, strict=True):
-                rng.standard_normal(dtype=np.float32, out=out)
-            terms = model.log_terms(x, q, model.device.send(noise.transpose(1, 0, 2)))
-            log_w[rows], log_px[rows] = map(backend.to_host, terms)
+        for samples, images in _chunks(*shape, backend.rows_at_once(model.device)):
+            noise = _noise(rngs[images], samples.stop - samples.start, model)
+            part = tuple(parameter.array[images] for parameter in q)
+            terms = model.log_terms(x[images], part, noise)
+            chunk = samples, images
+            log_w[chunk], log_px[chunk] = map(backend.to_host, terms)
     bad = ~np.isfinite(log_w).all(axis=0)
     if bad.any():
         raise ValueError(
@@ -75,3 +73,24 @@ def log_weight_grid(model, x, num_samples, seed, replication, first):
             "the model's parameters are damaged or its training diverged"
         )
     return log_w, log_px, kl
+
+
+def _chunks(num_samples, num_images, rows):
+    """Slices (samples, images) of at most `rows` samples in all, each image's samples in order.
+
+    Many samples of few images rather than the reverse: each image has a stream of its own, from
+    which every call takes as much as it can.
+    """
+    some = min(num_samples, rows)
+    images = max(1, rows // some)
+    for i in range(0, num_images, images):
+        for k in range(0, num_samples, some):
+            yield slice(k, min(k + some, num_samples)), slice(i, min(i + images, num_images))
+
+
+def _noise(rngs, num_samples, model):
+    """Standard normal noise, shape (K, N, D), on the model's device, of a stream per image."""
+    noise = np.empty((len(rngs), num_samples, model.num_latent), np.float32)
+    for rng, out in zip(rngs, noise, strict=True):
+        rng.standard_normal(dtype=np.float32, out=out)
+    return model.device.send(noise.transpose(1, 0, 2))

@@ -20,9 +20,9 @@ from jvi.compat.snapshot import from_original, to_original
 from jvi.datasets import binarise, binarise_each
 from jvi.files import atomic_write
 from jvi.objectives import draw, loss, objective_for, report, summarise
+from jvi.optimizers import OPTIMIZERS
 
 __all__ = [
-    "OPTIMIZERS",
     "Diverged",
     "Settings",
     "build_trainer",
@@ -32,12 +32,6 @@ __all__ = [
     "take_best",
     "write_graph",
 ]
-
-OPTIMIZERS = {
-    "sgd": lambda lr: chainer.optimizers.SGD(lr=lr),
-    "smorms3": lambda lr: chainer.optimizers.SMORMS3(lr=lr),
-    "adam": lambda lr: chainer.optimizers.Adam(alpha=lr),
-}
 
 # The original's: gradients are scaled down to this norm when they are longer.
 CLIP = 4.0
@@ -167,7 +161,7 @@ class Updater(training.updaters.StandardUpdater):
 
 def _pieces(num_points, num_samples, device):
     """Slices of a batch that are worked on at once."""
-    size = max(1, backend.rows_at_once(device) // num_samples)
+    size = max(1, backend.rows_at_once(device) // 2 // num_samples)
     return [slice(start, start + size) for start in range(0, num_points, size)]
 
 

@@ -136,7 +136,8 @@ def _continue(arguments, given):
 def _settings(arguments):
     """The run that the options describe, checked before anything is loaded."""
     from jvi.objectives import objective_for
-    from jvi.training import OPTIMIZERS, Settings
+    from jvi.optimizers import OPTIMIZERS
+    from jvi.training import Settings
 
     settings = Settings(
         vae_type=arguments["--vae-type"],

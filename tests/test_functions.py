@@ -9,13 +9,23 @@ from scipy import stats
 from jvi.functions import (
     Route,
     crelu_decoder_log_density,
+    crelu_encoder,
     gaussian_log_density,
     gaussian_sample,
     standard_normal_log_density,
 )
-from jvi.functions.bernoulli import bernoulli
+from jvi.functions import kernels as kernels_module
+from jvi.functions.kernels import kernels_for, on_numpy
 
 RNG = np.random.default_rng(4)
+
+
+@pytest.fixture(params=["numpy", "numba"])
+def kernels(request):
+    """Each implementation of the kernels for the CPU."""
+    if request.param == "numpy":
+        return on_numpy
+    return pytest.importorskip("jvi.functions.kernels.on_numba", reason="Numba is not installed")
 
 
 def plain_bernoulli(x, h):
@@ -25,47 +35,133 @@ def plain_bernoulli(x, h):
     return value, x - np.exp(-np.logaddexp(0, -h))
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (2, 130, 784), (2, 3, 24)])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 5, 7), (2, 300, 784), (300, 2, 113), (2, 3, 24)])
 @pytest.mark.parametrize("spread", [0.1, 4.0, 30.0])
-def test_bernoulli_value_and_derivative(shape, spread):
+def test_bernoulli_value_and_derivative(kernels, shape, spread):
     x = (RNG.random(shape[1:]) < 0.5).astype(np.float32)
     logits = RNG.normal(0, spread, shape).astype(np.float32)
     bias = RNG.normal(size=shape[2]).astype(np.float32)
-    value, derivative = plain_bernoulli(x, logits + bias)
-    out = bernoulli(x, logits, bias, residual=True)
-    assert out.dtype == np.float32
-    np.testing.assert_allclose(out, value, rtol=1e-6, atol=2e-7 * shape[2])
+    expected, derivative = plain_bernoulli(x, logits + bias)
+    value = kernels.bernoulli(x, logits.copy(), bias, False)
+    value_again = kernels.bernoulli(x, logits, bias, True)
+    assert value.dtype == value_again.dtype == np.float32
+    for found in (value, value_again):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=2e-7 * shape[2])
     np.testing.assert_allclose(logits, derivative, atol=2e-7)
 
 
-def test_bernoulli_does_not_lose_small_values_among_large_logits():
+def test_bernoulli_does_not_lose_small_values_among_large_logits(kernels):
     """A confident model: logits of 30, all right but one; the sum is near that one's term."""
     x = (RNG.random((1, 784)) < 0.5).astype(np.float32)
     h = (30 * (2 * x - 1))[None]
     h[0, 0, 5] *= -0.01
     value, _ = plain_bernoulli(x, h)
-    out = bernoulli(x, h, np.zeros(784, np.float32))
+    out = kernels.bernoulli(x, h, np.zeros(784, np.float32), False)
     np.testing.assert_allclose(out, value, rtol=1e-6)
 
 
+@pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("value", [0.0, -0.0, 1e-40, -1e-40, 30.0, -30.0, 1e4, -1e4])
 @pytest.mark.parametrize("pixel", [0.0, 1.0, 0.25])
-def test_bernoulli_at_extremes(value, pixel):
+def test_bernoulli_at_extremes(kernels, value, pixel, residual):
     x = np.full((1, 3), pixel, np.float32)
     h = np.full((1, 1, 3), value, np.float32)
     expected, derivative = plain_bernoulli(x, h)
-    out = bernoulli(x, h, np.zeros(3, np.float32), residual=True)
+    out = kernels.bernoulli(x, h, np.zeros(3, np.float32), residual)
     np.testing.assert_allclose(out, expected, rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(h, derivative, atol=1e-7)
+    if residual:
+        np.testing.assert_allclose(h, derivative, atol=1e-7)
+
+
+@pytest.mark.parametrize("residual", [False, True])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_bernoulli_does_not_hide_what_is_not_finite(kernels, value, residual):
+    h = np.zeros((1, 1, 2), np.float32)
+    h[0, 0, 0] = value
+    x = np.full((1, 2), 0.5, np.float32)
+    with np.errstate(invalid="ignore"):
+        out = kernels.bernoulli(x, h, np.zeros(2, np.float32), residual)
+    assert not np.isfinite(out).any()
+
+
+EXTREMES = [0.0, -0.0, 1e-40, -1e-40, 1.5, -1.5, 1e4, -1e4]
+
+
+def extreme_rows(num_rows=37):
+    """h (rows, H) with every extreme number in it, and a bias (H,) that is 0 under them."""
+    h = RNG.normal(size=(num_rows, 20)).astype(np.float32)
+    h[3, : len(EXTREMES)] = EXTREMES
+    bias = RNG.normal(size=20).astype(np.float32)
+    bias[: len(EXTREMES)] = 0
+    return h, bias
+
+
+def test_crelu_is_both_halves(kernels):
+    h, bias = extreme_rows()
+    shifted = h + bias
+    expected = np.concatenate([np.maximum(shifted, 0), np.maximum(-shifted, 0)], axis=1)
+    np.testing.assert_array_equal(kernels.crelu(h, bias), expected)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_crelu_backward_is_its_derivative(kernels, scaled):
+    h, bias = extreme_rows()
+    scale = RNG.normal(size=len(h)).astype(np.float32)
+    g = RNG.normal(size=(len(h), 40)).astype(np.float32)
+    shifted = h + bias
+    expected = g[:, :20] * (shifted > 0) - g[:, 20:] * (shifted < 0)
+    if scaled:
+        expected *= scale[:, None]
+    out = kernels.crelu(h, bias)
+    found = kernels.crelu_backward(g, out, scale if scaled else None)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_absolute_beside_and_its_sign(kernels):
+    h, bias = extreme_rows()
+    z, shifted = RNG.normal(size=(len(h), 3)).astype(np.float32), h + bias
+    out = kernels.absolute_beside(h, bias, z)
+    np.testing.assert_array_equal(out, np.concatenate([abs(shifted), z], axis=1))
+    np.testing.assert_array_equal(h, shifted)
+    g = RNG.normal(size=out.shape).astype(np.float32)
+    expected = g.copy()
+    expected[:, :20] *= np.sign(shifted)
+    kernels.times_sign(g, h)
+    np.testing.assert_array_equal(g, expected)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_bernoulli_does_not_hide_what_is_not_finite(value):
-    h = np.zeros((1, 1, 2), np.float32)
-    h[0, 0, 0] = value
+def test_layers_do_not_hide_what_is_not_finite(kernels, value):
+    h, bias, z = np.full((1, 1), value, np.float32), np.zeros(1, np.float32), np.ones((1, 1))
     with np.errstate(invalid="ignore"):
-        out = bernoulli(np.full((1, 2), 0.5, np.float32), h, np.zeros(2, np.float32))
-    assert not np.isfinite(out).any()
+        assert not np.isfinite(kernels.crelu(h.copy(), bias)).all()
+    assert not np.isfinite(kernels.absolute_beside(h, bias, z.astype(np.float32))).all()
+
+
+def test_adam_is_chainers(kernels):
+    """A few of its steps, from the same gradients, beside Chainer's own rule."""
+    param, m, v = (np.zeros((130, 129), np.float32) for _ in range(3))
+    rule = chainer.optimizers.adam.AdamRule()
+    reference = chainer.Parameter(param.copy())
+    for t in range(1, 6):
+        grad = RNG.normal(size=param.shape).astype(np.float32)
+        step = 1e-3 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+        kernels.adam(param, grad, m, v, (1 - 0.9, 1 - 0.999), step, 1e-8)
+        reference.grad = grad
+        rule.update(reference)
+    pairs = (param, reference.array), (m, rule.state["m"]), (v, rule.state["v"])
+    for found, expected in pairs:
+        assert np.linalg.norm(found - expected) < 1e-6 * np.linalg.norm(expected)
+
+
+def test_numba_is_for_float32_and_can_be_switched_off(monkeypatch):
+    on_numba = pytest.importorskip("jvi.functions.kernels.on_numba")
+    assert kernels_for(np.zeros(1, np.float32)) is on_numba
+    assert kernels_for(np.zeros(1)) is on_numpy
+    kernels_module._numba_kernels.cache_clear()
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert kernels_for(np.zeros(1, np.float32)) is on_numpy
+    kernels_module._numba_kernels.cache_clear()
 
 
 def decoder_inputs(dtype):
@@ -100,6 +196,47 @@ def test_decoder_is_its_layers(dtype, tolerance):
     for found, expected in zip(*gradients, strict=True):
         assert found.dtype == dtype
         assert np.linalg.norm(found - expected) < tolerance * np.linalg.norm(expected)
+
+
+def encoder_inputs(dtype):
+    """Parameters of an encoder of 10 pixels with 3 hidden units and 2 latent dimensions."""
+    shapes = (3, 10), (3,), (3, 6), (3,), (2, 6), (2,), (2, 6), (2,)
+    rng = np.random.default_rng(6)
+    return [chainer.Variable(rng.normal(size=shape).astype(dtype)) for shape in shapes]
+
+
+def plain_encoder(x, w0, b0, w1, b1, w_mean, b_mean, w_ln_var, b_ln_var):
+    """Layer by layer with Chainer's own functions."""
+    h = F.crelu(F.linear(F.crelu(F.linear(x, w0, b0)), w1, b1))
+    return F.linear(h, w_mean, b_mean), F.linear(h, w_ln_var, b_ln_var)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-11), (np.float32, 2e-5)])
+@pytest.mark.parametrize("used", [(True, True), (True, False), (False, True)])
+def test_encoder_is_its_layers(dtype, tolerance, used):
+    x = (RNG.random((4, 10)) < 0.5).astype(dtype)
+    cotangent = RNG.normal(size=(4, 2)).astype(dtype)
+    values, gradients = [], []
+    for function in (crelu_encoder, plain_encoder):
+        inputs = encoder_inputs(dtype)
+        outputs = function(x, *inputs)
+        sum(F.sum(y * y * cotangent) for y, u in zip(outputs, used, strict=True) if u).backward()
+        values.append([output.array for output in outputs])
+        gradients.append([0.0 if v.grad is None else v.grad for v in inputs])
+    for found, expected in zip(*values, strict=True):
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=tolerance)
+    for found, expected in zip(*gradients, strict=True):
+        assert np.linalg.norm(found - expected) <= tolerance * np.linalg.norm(expected)
+
+
+def test_decoder_differentiates_by_z_alone_when_only_that_is_asked_for():
+    x = (RNG.random((4, 10)) < 0.5).astype(np.float64)
+    inputs = decoder_inputs(np.float64)
+    total = F.sum(crelu_decoder_log_density(x, *inputs))
+    (alone,) = chainer.grad([total], inputs[:1])
+    total.backward()
+    np.testing.assert_array_equal(alone.array, inputs[0].grad)
 
 
 def test_decoder_keeps_nothing_where_nothing_is_differentiated():

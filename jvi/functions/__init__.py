@@ -6,6 +6,7 @@ would be a dozen calls, and the calls, not the arithmetic, are what small batche
 """
 
 from jvi.functions.decoder import crelu_decoder_log_density
+from jvi.functions.encoder import crelu_encoder
 from jvi.functions.gaussian import (
     gaussian_log_density,
     gaussian_sample,
@@ -16,6 +17,7 @@ from jvi.functions.route import Route
 __all__ = [
     "Route",
     "crelu_decoder_log_density",
+    "crelu_encoder",
     "gaussian_log_density",
     "gaussian_sample",
     "standard_normal_log_density",

@@ -7,6 +7,7 @@ import numpy as np
 
 from jvi.functions import (
     crelu_decoder_log_density,
+    crelu_encoder,
     gaussian_log_density,
     gaussian_sample,
     standard_normal_log_density,
@@ -44,8 +45,7 @@ class MLP(chainer.Chain):
 
     def log_px(self, x, z):
         layers = self.decode.plin0, self.decode.plin1, self.decode.plin2
-        parameters = [parameter for layer in layers for parameter in (layer.W, layer.b)]
-        return crelu_decoder_log_density(x, z, *parameters)
+        return crelu_decoder_log_density(x, z, *_parameters(layers))
 
     def log_pz(self, z):
         return standard_normal_log_density(z)
@@ -72,9 +72,8 @@ class _Encoder(chainer.Chain):
 
     def forward(self, x):
         """Mean and log-variance of q(z|x), each (N, D), for x of shape (N, pixels)."""
-        h = F.crelu(self.qlin0(x))
-        h = F.crelu(self.qlin1(h))
-        return self.qlin_mu(h), self.qlin_ln_var(h)
+        layers = self.qlin0, self.qlin1, self.qlin_mu, self.qlin_ln_var
+        return crelu_encoder(x, *_parameters(layers))
 
 
 class _Decoder(chainer.Chain):
@@ -92,6 +91,10 @@ class _Decoder(chainer.Chain):
         h = F.crelu(self.plin1(h))
         h = self.plin2(h)
         return F.reshape(h, (*z.shape[:-1], h.shape[-1]))
+
+
+def _parameters(layers):
+    return [parameter for layer in layers for parameter in (layer.W, layer.b)]
 
 
 def _linear(num_in, num_out, rng):

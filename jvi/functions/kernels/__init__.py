@@ -1,0 +1,53 @@
+"""The passes over arrays between the matrix products: one contract, three implementations.
+
+`kernels_for(array)` gives the module that has, for arrays of its kind,
+
+bernoulli(x, logits, bias, residual) -> (K, N)
+    Sum over pixels of x h - log(1 + e^h) for h = logits + bias; x (N, pixels), logits (K, N,
+    pixels), bias (pixels,). Overwrites `logits`: with x - sigmoid(h) if `residual`.
+crelu(h, bias) -> (rows, 2H)
+    concat(max(h + bias, 0), max(-(h + bias), 0)) for h (rows, H), which may be overwritten.
+crelu_backward(g, out, scale) -> (rows, H)
+    The derivative by h where `out` = crelu(h) and g is the derivative by `out`; row i of it is
+    multiplied by scale[i] unless `scale` is None.
+absolute_beside(h, bias, z) -> (rows, H + D)
+    concat(abs(h + bias), z); h becomes h + bias.
+times_sign(g, h)
+    Multiplies the first H columns of g by the sign of h, which is 0 at 0.
+adam(param, grad, m, v, rates, step, eps)
+    Adam's step in place (not for CuPy, where Chainer has it): m and v move towards grad and grad^2
+    by `rates`, param by -step m / (sqrt(v) + eps).
+
+A nan in stays a nan out. Numba is used for float32 where it is installed: scripts/benchmark.py
+tells what it is worth.
+"""
+
+import os
+from functools import cache
+
+import numpy as np
+
+from jvi.functions.kernels import on_numpy
+
+__all__ = ["kernels_for"]
+
+
+def kernels_for(array):
+    """The implementation of the kernels above for `array`, a module."""
+    if not isinstance(array, np.ndarray):
+        from jvi.functions.kernels import on_cupy
+
+        return on_cupy
+    return (array.dtype == np.float32 and _numba_kernels()) or on_numpy
+
+
+@cache
+def _numba_kernels():
+    """Numba's, or None where it is not installed or switched off."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return None
+    try:
+        from jvi.functions.kernels import on_numba
+    except ImportError:
+        return None
+    return on_numba

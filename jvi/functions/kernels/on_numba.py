@@ -1,0 +1,162 @@
+"""The kernels as loops, float32 only, compiled by Numba once for each machine and kept on disk.
+
+What is compiled gives up Python's lock, so that every core works on rows of its own.
+"""
+
+import numpy as np
+from numba import njit
+
+__all__ = ["absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "times_sign"]
+
+compiled = njit(
+    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
+)
+
+HALF, ONE = np.float32(0.5), np.float32(1)
+LOG2_E = np.float32(np.log2(np.e))
+
+# Factors 1 + e^-|h|, in (1, 2], that are multiplied before one logarithm is taken: 2^112 is finite.
+GROUP = 112
+
+
+def _power_coefficients():
+    """Of a polynomial for 2^-f, f in [0, 1], by Chebyshev interpolation: 2e-9 off at most."""
+    fit = np.polynomial.Chebyshev.interpolate(lambda f: 2.0**-f, 6, domain=[0, 1])
+    return fit.convert(kind=np.polynomial.Polynomial).coef.astype(np.float32)
+
+
+C0, C1, C2, C3, C4, C5, C6 = _power_coefficients()
+
+
+@njit(inline="always")
+def _exp_minus(a):
+    """e^-a for a >= 0, down to 2^-126; 2^-126 for nan. LLVM makes vector instructions of it."""
+    y = a * LOG2_E
+    y = y if y < np.float32(126) else np.float32(126)
+    whole = np.int32(y)
+    f = y - np.float32(whole)
+    power = C0 + f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * (C5 + f * C6)))))
+    return power * np.int32((np.int32(127) - whole) << np.int32(23)).view(np.float32)
+
+
+def bernoulli(x, logits, bias, residual):
+    out = np.empty(logits.shape[:2], np.float32)
+    (_value_and_residual if residual else _value)(x, logits, bias, out)
+    return out
+
+
+@compiled
+def _value(x, logits, bias, out):
+    for k in range(logits.shape[0]):
+        for n in range(logits.shape[1]):
+            total = 0.0
+            for start in range(0, logits.shape[2], GROUP):
+                h = logits[k, n, start : start + GROUP]
+                pixels, b = x[n, start : start + GROUP], bias[start : start + GROUP]
+                linear, product = np.float32(0), ONE
+                for j in range(len(h)):
+                    a = h[j] + b[j]
+                    size = abs(a)
+                    linear += (pixels[j] - HALF) * a - HALF * size
+                    product *= ONE + _exp_minus(size)
+                total += linear - np.log(product)
+            out[k, n] = total
+
+
+@compiled
+def _value_and_residual(x, logits, bias, out):
+    for k in range(logits.shape[0]):
+        for n in range(logits.shape[1]):
+            total = 0.0
+            for start in range(0, logits.shape[2], GROUP):
+                h = logits[k, n, start : start + GROUP]
+                pixels, b = x[n, start : start + GROUP], bias[start : start + GROUP]
+                linear, product = np.float32(0), ONE
+                for j in range(len(h)):
+                    a = h[j] + b[j]
+                    size = abs(a)
+                    e = _exp_minus(size)
+                    centred = pixels[j] - HALF
+                    linear += centred * a - HALF * size
+                    product *= ONE + e
+                    h[j] = centred - np.copysign(HALF * (ONE - e) / (ONE + e), a)
+                total += linear - np.log(product)
+            out[k, n] = total
+
+
+def crelu(h, bias):
+    out = np.empty((len(h), 2 * h.shape[1]), np.float32)
+    _crelu(h, bias, out)
+    return out
+
+
+@compiled
+def _crelu(h, bias, out):
+    half = h.shape[1]
+    for i in range(len(h)):
+        row, positive, negative = h[i], out[i, :half], out[i, half:]
+        for j in range(half):
+            a = row[j] + bias[j]
+            # Written so that a nan is neither.
+            positive[j] = np.float32(0) if a <= 0 else a
+            negative[j] = np.float32(0) if a >= 0 else -a
+
+
+def crelu_backward(g, out, scale):
+    d = np.empty((len(g), g.shape[1] // 2), np.float32)
+    scale = np.broadcast_to(ONE, len(g)) if scale is None else scale
+    _crelu_backward(g, out, np.ascontiguousarray(scale), d)
+    return d
+
+
+@compiled
+def _crelu_backward(g, out, scale, d):
+    half = d.shape[1]
+    for i in range(len(d)):
+        by_positive, by_negative = g[i, :half], g[i, half:]
+        positive, negative = out[i, :half], out[i, half:]
+        row = d[i]
+        for j in range(half):
+            a = by_positive[j] if positive[j] > 0 else np.float32(0)
+            b = by_negative[j] if negative[j] > 0 else np.float32(0)
+            row[j] = scale[i] * (a - b)
+
+
+def absolute_beside(h, bias, z):
+    out = np.empty((len(h), h.shape[1] + z.shape[1]), np.float32)
+    _absolute_beside(h, bias, z, out)
+    return out
+
+
+@compiled
+def _absolute_beside(h, bias, z, out):
+    half = h.shape[1]
+    for i in range(len(h)):
+        row, absolute, rest = h[i], out[i, :half], out[i, half:]
+        for j in range(half):
+            row[j] += bias[j]
+            absolute[j] = abs(row[j])
+        for j in range(len(rest)):
+            rest[j] = z[i, j]
+
+
+@compiled
+def times_sign(g, h):
+    for i in range(len(h)):
+        row, other = g[i], h[i]
+        for j in range(len(other)):
+            sign = ONE if other[j] > 0 else np.float32(0)
+            row[j] *= -ONE if other[j] < 0 else sign
+
+
+def adam(param, grad, m, v, rates, step, eps):
+    flat = (array.reshape(-1) for array in (param, grad, m, v))
+    _adam(*flat, *map(np.float32, (*rates, step, eps)))
+
+
+@compiled
+def _adam(param, grad, m, v, rate_m, rate_v, step, eps):
+    for i in range(len(param)):
+        m[i] += rate_m * (grad[i] - m[i])
+        v[i] += rate_v * (grad[i] * grad[i] - v[i])
+        param[i] -= step * m[i] / (np.sqrt(v[i]) + eps)
