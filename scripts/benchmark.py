@@ -55,6 +55,7 @@ from jvi.cli import command, table
 NAMES = {
     "floor": "floor",
     "jvi": "this project",
+    "numpy": "  without Numba",
     "eager": "PyTorch eager",
     "compiled": "torch.compile",
     "jax": "JAX jit",
@@ -135,7 +136,7 @@ def main(argv=None):
 
     arguments = docopt(__doc__, argv)
     plan = QUICK if arguments["--quick"] else Plan()
-    programs = ["floor", "jvi", *_installed(arguments["--peers"].split(","))]
+    programs = ["floor", *_ours(), *_installed(arguments["--peers"].split(","))]
     result = {"machine": _machine(programs), "tasks": {k: t._asdict() for k, t in TASKS.items()}}
     parts = arguments["--parts"].split(",")
     for allocator in arguments["--allocators"].split(","):
@@ -161,6 +162,11 @@ def main(argv=None):
     with atomic_write(arguments["-o"]) as temporary:
         temporary.write_text(json.dumps(result, indent=1))
     print(f"\nwritten to {arguments['-o']}")
+
+
+def _ours():
+    """This project, with Numba and without, where it is installed."""
+    return ["jvi", "numpy"] if find_spec("numba") else ["jvi"]
 
 
 def _installed(peers):
@@ -229,7 +235,8 @@ def make_inputs(task, sizes):
 def _fastest(name, kind, inputs, row_choices):
     """A program's work at the best number of rows at a time, and that number."""
     total = inputs[2].shape[0] * inputs[2].shape[1]
-    choices = sorted({min(rows, total) for rows in row_choices}) if name != "jvi" else [None]
+    ours = name in ("jvi", "numpy")
+    choices = [None] if ours else sorted({min(rows, total) for rows in row_choices})
     works = [(PROGRAMS[name](*inputs, rows), rows) for rows in choices]
     if len(works) == 1:
         return works[0]
@@ -338,6 +345,19 @@ def _jvi(link, x, eps, rows):
         step,
         lambda: evaluate(model, x, len(eps), ("iwae",)),
     )
+
+
+def _without_numba(link, x, eps, rows):
+    """This project on NumPy alone."""
+
+    def on_numpy(function):
+        def call():
+            with mock.patch("jvi.functions.kernels._numba_kernels", lambda: None):
+                return function()
+
+        return call
+
+    return Work(*map(on_numpy, _jvi(link, x, eps, rows)))
 
 
 def _parameters(link):
@@ -500,7 +520,14 @@ def _jax(link, x, eps, rows):
     return Work(log_w, gradients, step, evaluate)
 
 
-PROGRAMS = {"floor": _floor, "jvi": _jvi, "eager": _torch, "compiled": _compiled, "jax": _jax}
+PROGRAMS = {
+    "floor": _floor,
+    "jvi": _jvi,
+    "numpy": _without_numba,
+    "eager": _torch,
+    "compiled": _compiled,
+    "jax": _jax,
+}
 
 
 def peak_memory(name, task, rows, sizes=Sizes()):  # noqa: B008 it cannot be changed
