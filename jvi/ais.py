@@ -19,18 +19,29 @@ import numpy as np
 from tqdm import tqdm
 
 from jvi import backend
-from jvi.bounds import iwae
-from jvi.evaluation import standard_error
+from jvi.bounds import effective_sample_size, iwae
+from jvi.diagnostics import pareto_k
+from jvi.evaluation import sampling_error, standard_error, summarise
 
-__all__ = ["SCHEDULES", "AnnealedSamples", "Sandwich", "ais", "bdmc", "sandwich", "simulate"]
+__all__ = [
+    "SCHEDULES",
+    "AnnealedSamples",
+    "Sandwich",
+    "ais",
+    "bdmc",
+    "check_request",
+    "evaluations",
+    "sandwich",
+    "simulate",
+]
 
 ACCEPTANCE = 0.65  # that step sizes aim at (Neal 2011, section 5.4.4.3)
 FIRST_STEP = 0.1  # where the search for a step size begins
 WARM_UP = 50  # transitions of that search before its annealing begins
 MAX_ROWS = 2**16  # chains moved in one call: 1.5 GB on a GPU at the paper's sizes
 
-# Streams of a data point, beside that of plain evaluation.
-TUNING, FORWARD, SIMULATED, REVERSE = range(1, 5)
+# Streams of a data point.
+TUNING, FORWARD, SIMULATED, REVERSE = range(4)
 
 # Temperatures b at the fractions s in [0, 1] of the way.
 SCHEDULES = {
@@ -156,7 +167,7 @@ def ais(
     ValueError
         For impossible numbers, images that do not fit the model, or non-finite log-weights.
     """
-    _check(num_chains, num_temps, sigma, num_steps, step_size, schedule)
+    check_request(num_chains, num_temps, sigma, num_steps, step_size, schedule)
     if len(x) == 0:
         raise ValueError("there are no images to evaluate")
     x = model.images(x)
@@ -179,6 +190,33 @@ def ais(
     return AnnealedSamples(
         *(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True))
     )
+
+
+def evaluations(model, x, sample_counts, num_temps=3000, **options):
+    """Estimates "ais" of log p(x) from the first K chains, for each K: a list of `Evaluation`.
+
+    Parameters
+    ----------
+    model : jvi.Model
+    x : array, shape (N, pixels)
+    sample_counts : list of int
+        Values of K. All chains of an image share its step sizes, so fewer chains in a run of
+        their own are others.
+    num_temps, **options
+        As for `ais`.
+    """
+    log_w = ais(model, x, max(sample_counts), num_temps, **options).log_w
+    return [_evaluation(log_w[:num_chains]) for num_chains in sample_counts]
+
+
+def _evaluation(log_w):
+    per_image = {
+        "ess": effective_sample_size(log_w),
+        "ais": iwae(log_w),
+        "ais_error": sampling_error(iwae, log_w),
+        "pareto_k": pareto_k(log_w),
+    }
+    return summarise(per_image, ("ais",), len(log_w))
 
 
 def bdmc(model, num_images=100, num_chains=16, num_temps=3000, *, seed=0, **options):
@@ -204,7 +242,7 @@ def simulate(model, num_images, seed=0):
     """z (N, D) from the prior and binary x (N, pixels) from p(x|z), arrays on the host."""
     if num_images < 1:
         raise ValueError(f"the number of images must be at least 1, not {num_images}")
-    rngs = [backend.stream(seed, "evaluation noise", 0, i, SIMULATED) for i in range(num_images)]
+    rngs = [backend.stream(seed, "annealing noise", 0, i, SIMULATED) for i in range(num_images)]
     z = np.stack([rng.standard_normal(model.num_latent, np.float32) for rng in rngs])
     uniform = np.stack([rng.random(model.num_pixels, np.float32) for rng in rngs])
     return z, (uniform < backend.to_host(model.decode(z))).astype(np.float32)
@@ -243,7 +281,10 @@ class _Settings(NamedTuple):
     schedule: Any
 
 
-def _check(num_chains, num_temps, sigma, num_steps, step_size, schedule):
+def check_request(
+    num_chains=16, num_temps=3000, sigma=1.0, num_steps=10, step_size=None, schedule="sigmoid"
+):
+    """Raise ValueError, in one line, for a request that `ais` cannot meet."""
     counts = {
         "number of chains": num_chains,
         "number of temperatures": num_temps,
@@ -312,8 +353,7 @@ class _Noise:
         seed, replication = key
         self.shape, self.device = (num_chains, model.num_latent), model.device
         self.rngs = [
-            backend.stream(seed, "evaluation noise", replication, point, purpose)
-            for point in points
+            backend.stream(seed, "annealing noise", replication, point, purpose) for point in points
         ]
 
     def normals(self, extra=0):

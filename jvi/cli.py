@@ -3,7 +3,7 @@
 import functools
 import sys
 
-__all__ = ["command", "number", "table"]
+__all__ = ["command", "distinct", "number", "numbers", "table"]
 
 
 def command(main):
@@ -38,7 +38,25 @@ def number(arguments, option, kind=int, least=None):
     ValueError
         When it is no number of that kind or less than `least`.
     """
-    text = arguments[option]
+    return _number(arguments[option], option, kind, least)
+
+
+def numbers(arguments, option, kind=int, least=None):
+    """The values of an option that takes numbers, all different, separated by commas."""
+    texts = arguments[option].split(",")
+    return distinct((_number(text, option, kind, least) for text in texts), option)
+
+
+def distinct(values, option):
+    """`values` as a list; ValueError where one of them occurs twice."""
+    values = list(values)
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f"{option} has {value} twice")
+    return values
+
+
+def _number(text, option, kind, least):
     try:
         value = kind(text)
     except ValueError:

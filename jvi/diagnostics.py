@@ -143,7 +143,7 @@ class Trust(NamedTuple):
         return self.heavy_tail | self.few_samples | self.large_correction
 
 
-def trust(log_w, order=1):
+def trust(log_w, order=1, value=None):
     """Where JVI's value, from these log-weights, is not to be trusted.
 
     The bias that JVI removes is O(1/K), against a standard error of O(1/√K); where the correction
@@ -160,6 +160,8 @@ def trust(log_w, order=1):
     log_w : array, shape (K, N)
     order : int
         Of the jackknife, less than K.
+    value : array, shape (N,), optional
+        What `jackknife` returns for them, where that is known.
 
     Returns
     -------
@@ -167,7 +169,8 @@ def trust(log_w, order=1):
     """
     k = pareto_k(log_w)
     ess = _host(effective_sample_size(log_w))
-    correction = _host(jackknife(log_w, order)) - _host(iwae(log_w))
+    value = jackknife(log_w, order) if value is None else value
+    correction = _host(value) - _host(iwae(log_w))
     error = _host(_spread(log_w))
     # Rounding: with all weights equal, the correction and its error are both zero.
     large = np.abs(correction) > error + 1e-9

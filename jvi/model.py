@@ -7,7 +7,7 @@ from jvi import backend
 from jvi.compat.model_files import read_model, sizes
 from jvi.models import MODELS
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "from_files", "load"]
 
 
 def load(prefix, device=-1):
@@ -31,7 +31,11 @@ def load(prefix, device=-1):
     ValueError
         When a file is damaged or not a model, naming the file and the key.
     """
-    files = read_model(prefix)
+    return from_files(read_model(prefix), device)
+
+
+def from_files(files, device=-1):
+    """`Model` from the `jvi.compat.model_files.ModelFiles` of it, as `load` makes it."""
     link = MODELS["mlp"](*sizes(files.parameters))
     for name, parameter in link.namedparams():
         parameter.array[...] = files.parameters[name.lstrip("/")]
@@ -150,6 +154,9 @@ class Model:
                 f"images have shape {x.shape}, the model expects (N, {self.num_pixels}): "
                 "is this the data set it was trained on?"
             )
-        if x.size and not bool(((x >= 0) & (x <= 1)).all()):
-            raise ValueError("images have values outside [0, 1] or that are not numbers")
+        good = ((x >= 0) & (x <= 1)).all(axis=1)
+        if not bool(good.all()):
+            raise ValueError(
+                f"image {int(good.argmin())} has values outside [0, 1] or that are not numbers"
+            )
         return x.astype(np.float32, copy=False)

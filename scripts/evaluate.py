@@ -9,33 +9,49 @@ Options:
   -d <dataset>, --dataset <dataset>
                                Data set: "digits", "mnist" or "omniglot"; by default the one that
                                the model was trained on.
+  --images <number>            Only the first test images.
   -g <device>, --device <device>
                                Number of the GPU to run on, -1 for the CPU [default: -1].
+  -E <evaltypes>, --eval <evaltypes>
+                               Estimates, separated by commas: "vae" (ELBO, analytic KL), "elbo"
+                               (sampled), "iwae", "iwae++" (JVI of order 1), "jvi", "jvi-M" (of
+                               order M), "is" or "ais" [default: iwae].
+  --jvi-order <orders>         Orders of "jvi", separated by commas; zero is IWAE [default: 1].
   -s <samples>, --samples <samples>
-                               Number of samples per image [default: 64].
+                               Numbers of samples per image, separated by commas; smaller ones are
+                               the first of the largest. Chains, with "ais" [default: 64].
   -b <batchsize>, --batchsize <batchsize>
                                At most so many images are worked on at a time; the result does not
                                depend on it [default: 4096].
   -r <reps>, --reps <reps>     Replications, each with fresh samples [default: 1].
   --bootstrap                  Resample the test set with replacement in each replication.
+  --ais-temps <number>         Temperatures of annealed importance sampling [default: 3000].
+  --ais-prior                  Anneal from the prior instead of from q(z|x).
+  --ais-schedule <name>        "sigmoid", "geometric" or "linear" [default: sigmoid].
+  --ais-sigma <sigma>          Standard deviation of the momentum [default: 1.0].
+  --ais-steps <number>         Leapfrog steps per transition [default: 10].
+  --ais-stepsize <size>        Of the leapfrog steps; by default adapted in a burn-in.
+  --bdmc                       Also bracket log p(x) of data simulated from the model (100 images,
+                               or --images) between forward and reverse annealing, with as many
+                               chains as the smallest number of samples.
+  --table <prefix>             Write the table to <prefix>.json and .csv; by default to
+                               MODEL.evaluation, or MODEL.evaluation-2, … where that exists.
   --resultfile <resultfile>    Append mean, standard error and seconds to this file, separated by
                                commas; "+" names it PREFIX.test.perf.
-  --logw <logwdata.mat>        Write the log-weights of the first 256 images, in MATLAB's format.
-  --per-image <file.npz>       Write the value and the effective sample size of each image (of the
-                               last replication), and for the jackknife whether to trust it.
-  -E <evaltype>, --eval <evaltype>
-                               Estimate: "vae" (ELBO), "iwae", "iwae++" (JVI of order 1), "jvi" or
-                               "is" [default: iwae].
-  --jvi-order <order>          Order of the jackknife, zero is IWAE [default: 1].
+  --logw <logwdata.mat>        Write log-weights of the first 256 images, drawn for this file, in
+                               MATLAB's format.
+  --per-image <file.npz>       Write the value, its sampling error and the effective sample size of
+                               each image (of the last replication), and for the jackknife whether
+                               to trust it.
   --seed <seed>                Seed of everything random [default: 0].
   --data-dir <folder>          Folder that holds mnist/, omniglot/ (else the variable JVI_DATA, else
                                a download).
-  --overwrite                  Replace existing --logw and --per-image files.
-  --quiet                      Print the result line only.
+  --overwrite                  Replace existing --table, --logw and --per-image files.
+  --quiet                      Print the result lines only.
   --profile                    Print before the last line where the time went.
 
-The last line is the mean in nats per image, its standard error over images, the estimate and the
-number of samples:
+After a table come, for each of its rows and each replication, the mean in nats per image, its
+standard error over images, the estimate and the number of samples:
   -85.12345678 +/- 0.12345678 # logp(iwae) 64
 """
 
@@ -48,130 +64,270 @@ if __name__ == "__main__":
 
 from docopt import docopt
 
-from jvi.cli import command, number
+from jvi.cli import command, distinct, number, numbers
 
 LOGW_IMAGES = 256
+SIMULATED_IMAGES = 100  # for --bdmc
+
+# Options that are whole numbers, and the least that they can be.
+WHOLE = {
+    "--device": None,
+    "--images": 1,
+    "--batchsize": 1,
+    "--reps": 1,
+    "--seed": 0,
+    "--ais-temps": 1,
+    "--ais-steps": 1,
+}
+
+# Options of annealed importance sampling, by the names that `jvi.ais.ais` gives them.
+ANNEALING = {
+    "num_temps": "--ais-temps",
+    "prior": "--ais-prior",
+    "schedule": "--ais-schedule",
+    "sigma": "--ais-sigma",
+    "num_steps": "--ais-steps",
+    "step_size": "--ais-stepsize",
+}
 
 
 @command
 def main(argv=None):
-    arguments = docopt(__doc__, argv)
-    from pathlib import Path
-
-    from jvi import datasets
-    from jvi.compat.doubts import doubts
+    arguments = _typed(docopt(__doc__, argv))
+    from jvi import tables
     from jvi.compat.model_files import read_model
-    from jvi.evaluation import check_request
-    from jvi.model import load
+    from jvi.model import from_files
 
-    bound, order = arguments["--eval"], number(arguments, "--jvi-order", least=0)
-    num_samples = number(arguments, "--samples", least=1)
-    reps, seed = number(arguments, "--reps", least=1), number(arguments, "--seed", least=0)
-    check_request(num_samples, [bound], order, number(arguments, "--batchsize", least=1))
-    prefix = arguments["<modelprefix>"]
-    result_file = arguments["--resultfile"]
-    result_file = Path(f"{prefix}.test.perf" if result_file == "+" else result_file or "-")
-    new_files = [arguments[option] for option in ("--logw", "--per-image") if arguments[option]]
-    _check_outputs(new_files, [result_file], arguments["--overwrite"])
-
-    model = load(prefix, number(arguments, "--device"))
-    name = arguments["--dataset"] or model.meta.get("--dataset")
-    if name is None:
-        raise ValueError(f"{prefix} does not say what it was trained on: give the data set with -d")
-    test = datasets.binarise_each(datasets.load(name, arguments["--data-dir"]).test, seed)
-    if not arguments["--quiet"]:
-        for doubt in doubts(read_model(prefix)):
-            print(f"note: {doubt}")
-        print(f"{prefix}: {len(test)} test images of {name}, {num_samples} samples each")
+    result_file = _outputs(arguments)
+    prefix, names, quiet = (arguments[key] for key in ("<modelprefix>", "--eval", "--quiet"))
+    files = read_model(prefix)
+    model = from_files(files, arguments["--device"])
+    data, test, notes = _test_set(model, files, arguments)
+    if not quiet:
+        counts = ", ".join(map(str, arguments["--samples"]))
+        print(*(f"note: {note}\n" for note in notes), sep="", end="")
+        print(f"{prefix}: {len(test)} test images of {data}, {counts} samples each", flush=True)
     if arguments["--logw"]:
-        _write_log_weights(model, test[:LOGW_IMAGES], num_samples, seed, arguments["--logw"])
-    for replication in range(reps):
-        result, seconds = _evaluate(model, test, bound, order, num_samples, replication, arguments)
-        mean, error = result.mean[bound], result.standard_error[bound]
-        if result.doubts and not arguments["--quiet"]:
-            print(_doubts(result, len(test)))
-        print(f"{mean:.8f} +/- {error:.8f} # logp({bound}) {num_samples}", flush=True)
-        if arguments["--resultfile"]:
-            with result_file.open("a") as file:
-                file.write(f"{mean:.8f},{error:.8f},{seconds:.8f}\n")
+        _write_log_weights(model, test[:LOGW_IMAGES], arguments)
+
+    replications, lines = [], []
+    for replication in range(arguments["--reps"]):
+        results = _evaluate(model, test, arguments, replication)
+        evaluations = [evaluation for evaluation, _ in results]
+        rows = tables.rows(results, names)
+        replications.append([*rows, tables.kl_row(evaluations)])
+        lines += _lines(rows, result_file, print_now=quiet)
+    report = {
+        "model": str(files.path),
+        "data": data,
+        "arguments": {key: value for key, value in arguments.items() if value not in (None, False)},
+        "versions": tables.versions(),
+        "notes": notes,
+        "active_units": _active_units(model, test),
+        "latent_units": model.num_latent,
+        "rows": tables.combine(replications),
+    }
+    if arguments["--bdmc"]:
+        report["rows"] += _bracket(model, arguments)
+    written = _write_table(report, files.prefix, arguments["--table"])
+    if not quiet:
+        print(tables.summary(report, evaluations), written, *lines, sep="\n", flush=True)
     if arguments["--per-image"]:
-        _write_per_image(result, arguments["--per-image"])
+        _write_per_image(tables.per_image(evaluations, names), arguments["--per-image"])
 
 
-def _evaluate(model, test, bound, order, num_samples, replication, arguments):
-    """One replication's `Evaluation`, and the seconds that it took."""
-    from time import perf_counter
+def _typed(arguments):
+    """`arguments` with numbers and lists for texts; ValueError for what cannot be met."""
+    from jvi import ais
+    from jvi.evaluation import check_request
 
-    from jvi.backend import stream
-    from jvi.evaluation import evaluate
-    from jvi.profiling import printed_profile
-
-    seed = int(arguments["--seed"])
-    if arguments["--bootstrap"]:
-        test = test[stream(seed, "bootstrap", replication).integers(len(test), size=len(test))]
-    start = perf_counter()
-    with printed_profile(arguments["--profile"]):
-        result = evaluate(
-            model,
-            test,
-            num_samples,
-            (bound,),
-            order,
-            seed,
-            replication=replication,
-            batch_size=int(arguments["--batchsize"]),
-            progress=not arguments["--quiet"],
-        )
-    return result, perf_counter() - start
-
-
-def _doubts(result, num_images):
-    """How many of the jackknife's values are not to be trusted, and why."""
-    from jvi.diagnostics import MIN_TAIL
-
-    counts = result.doubts
-    tails = f"{counts['heavy_tail']} have Pareto k > 0.7"
-    if result.num_samples < MIN_TAIL:
-        tails = f"Pareto k is unknown below {MIN_TAIL} samples"
-    return (
-        f"{counts['doubtful']} of {num_images} values are not to be trusted: {tails}, "
-        f"{counts['few_samples']} have an effective sample size < 2, "
-        f"{counts['large_correction']} a correction above the standard error"
-    )
+    values = dict(arguments)
+    for option, least in WHOLE.items():
+        if values[option] is not None:
+            values[option] = number(arguments, option, least=least)
+    for option in ("--ais-sigma", "--ais-stepsize"):
+        if values[option] is not None:
+            values[option] = number(arguments, option, float)
+    orders = numbers(arguments, "--jvi-order", least=0)
+    every = [f"jvi-{order}" for order in orders] if len(orders) > 1 else ["jvi"]
+    names = [
+        each
+        for name in arguments["--eval"].split(",")
+        for each in (every if name == "jvi" else [name])
+    ]
+    values["--eval"], values["--jvi-order"] = distinct(names, "--eval"), orders[0]
+    values["--samples"] = numbers(arguments, "--samples", least=1)
+    check_request(values["--samples"], names, orders[0], values["--batchsize"], others=["ais"])
+    settings = {name: values[option] for name, option in ANNEALING.items() if name != "prior"}
+    ais.check_request(**settings)
+    return values
 
 
-def _check_outputs(new, appended, overwrite):
-    """Refuse before the work what could not be written after it."""
+def _outputs(arguments):
+    """The result file or None; refuses before the work what could not be written after it."""
     from os import W_OK, access
     from pathlib import Path
 
-    for path in map(Path, new):
-        if path.exists() and not overwrite:
+    result_file, table = arguments["--resultfile"], arguments["--table"]
+    if result_file == "+":
+        result_file = f"{arguments['<modelprefix>']}.test.perf"
+    new = [arguments["--logw"], arguments["--per-image"]]
+    new += [f"{table}.json", f"{table}.csv"] if table else []
+    for path in map(Path, filter(None, new)):
+        if path.exists() and not arguments["--overwrite"]:
             raise FileExistsError(f"{path} exists: name another file or give --overwrite")
-    for path in map(Path, [*new, *appended]):
+    for path in map(Path, filter(None, [*new, result_file])):
         if not access(path.parent, W_OK):
             raise PermissionError(f"{path.parent} is no folder that can be written to")
+    return result_file
 
 
-def _write_log_weights(model, images, num_samples, seed, path):
+def _test_set(model, files, arguments):
+    """(name of the data set, binary test images, notes on them and on the model)."""
+    from jvi import datasets
+    from jvi.compat.doubts import doubts
+
+    trained_on = files.meta.get("--dataset")
+    name = arguments["--dataset"] or trained_on
+    if name is None:
+        raise ValueError(
+            f"{files.prefix} does not say what it was trained on: give the data set with -d"
+        )
+    images = datasets.load(name, arguments["--data-dir"]).test
+    wanted = arguments["--images"]
+    if wanted is not None and wanted > len(images):
+        raise ValueError(f"--images {wanted}: {name} has only {len(images)} test images")
+    images = images[:wanted]
+    model.images(images)  # raises ValueError for any that cannot be evaluated
+    notes = doubts(files)
+    if trained_on not in (None, name):
+        notes.append(f"{files.prefix} was trained on {trained_on}, not on {name}")
+    empty = (images == 0).all(axis=1)
+    if empty.any():
+        count, first = int(empty.sum()), int(empty.argmax())
+        notes.append(f"{count} of the test images are all zero, the first is number {first}")
+    return name, datasets.binarise_each(images, arguments["--seed"]), notes
+
+
+def _evaluate(model, test, arguments, replication):
+    """One replication: pairs of an `Evaluation` and the seconds that its pass took."""
+    from jvi import ais, evaluation
+    from jvi.backend import stream
+    from jvi.profiling import printed_profile
+
+    names, counts, seed = (arguments[key] for key in ("--eval", "--samples", "--seed"))
+    if arguments["--bootstrap"]:
+        rng = stream(seed, "bootstrap", replication)
+        test = test[rng.integers(len(test), size=len(test))]
+    shared = {"seed": seed, "replication": replication, "progress": not arguments["--quiet"]}
+    bounds = dict.fromkeys([*names, "vae", "iwae"])  # two of them for the KL divergence
+    bounds.pop("ais", None)
+    with printed_profile(arguments["--profile"]):
+        results = _timed(
+            evaluation.evaluations,
+            model,
+            test,
+            counts,
+            bounds,
+            arguments["--jvi-order"],
+            batch_size=arguments["--batchsize"],
+            detail=True,
+            **shared,
+        )
+        if "ais" in names:
+            results += _timed(
+                ais.evaluations, model, test, counts, **shared, **_annealing(arguments)
+            )
+    return results
+
+
+def _annealing(arguments):
+    return {name: arguments[option] for name, option in ANNEALING.items()}
+
+
+def _timed(function, *arguments, **options):
+    """The results of `function`, each with the seconds that all took."""
+    from time import perf_counter
+
+    start = perf_counter()
+    results = function(*arguments, **options)
+    seconds = perf_counter() - start
+    return [(result, seconds) for result in results]
+
+
+def _lines(rows, result_file, print_now):
+    """One replication's lines in the original's format; also appends to the result file."""
+    lines = [
+        f"{row['mean']:.8f} +/- {row['standard_error']:.8f} "
+        f"# logp({row['estimate']}) {row['num_samples']}"
+        for row in rows
+    ]
+    if print_now:
+        print(*lines, sep="\n", flush=True)
+    if result_file:
+        with open(result_file, "a") as file:
+            for row in rows:
+                numbers = (row[key] for key in ("mean", "standard_error", "seconds"))
+                file.write(",".join(f"{number:.8f}" for number in numbers) + "\n")
+    return lines
+
+
+def _active_units(model, test):
+    import numpy as np
+
+    from jvi.backend import to_host
+    from jvi.diagnostics import active_units
+
+    blocks = np.split(test, range(1024, len(test), 1024))
+    means = np.concatenate([to_host(model.encode(block)[0]) for block in blocks])
+    return int(active_units(means).sum())
+
+
+def _bracket(model, arguments):
+    """Rows of bidirectional Monte Carlo."""
+    from jvi import ais, tables
+
+    num_images = arguments["--images"] or SIMULATED_IMAGES
+    num_chains = min(arguments["--samples"])
+    shared = {"seed": arguments["--seed"], "progress": not arguments["--quiet"]}
+    options = {**_annealing(arguments), **shared}
+    [(ends, seconds)] = _timed(lambda: [ais.bdmc(model, num_images, num_chains, **options)])
+    return tables.combine([tables.sandwich_rows(ends, num_chains, seconds)])
+
+
+def _write_table(report, prefix, wanted):
+    """Write JSON and CSV; where, or why not, as a line."""
+    from jvi import tables
+
+    try:
+        name = wanted or tables.free_prefix(prefix)
+        tables.write(name, report)
+    except OSError as error:
+        if wanted:
+            raise
+        return f"note: the table is not written ({error.strerror}); name another place with --table"
+    return f"table: {name}.json and .csv"
+
+
+def _write_log_weights(model, images, arguments):
     from scipy.io import savemat
 
     from jvi.backend import stream, to_host
     from jvi.files import atomic_write
 
-    rng = stream(seed, "pictures")
-    log_w = to_host(model.log_weights(images, num_samples, rng))
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+    rng = stream(arguments["--seed"], "log-weight file")
+    log_w = to_host(model.log_weights(images, max(arguments["--samples"]), rng))
+    with atomic_write(arguments["--logw"]) as temporary, open(temporary, "wb") as file:
         savemat(file, {"logw": log_w})
 
 
-def _write_per_image(result, path):
+def _write_per_image(arrays, path):
     import numpy as np
 
     from jvi.files import atomic_write
 
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, num_samples=result.num_samples, **result.per_image)
+        np.savez(file, **arrays)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from jvi.ais import (
     Kernel,
     ais,
     bdmc,
+    evaluations,
     hmc,
     leapfrog,
     sandwich,
@@ -288,7 +289,7 @@ def test_reverse_weights_average_to_the_inverse_evidence(gaussian, prior):
 def test_one_temperature_is_importance_sampling(binary):
     x = (np.random.default_rng(1).random((6, 10)) < 0.4).astype(np.float32)
     result = ais(binary, x, 5, num_temps=1, seed=9)
-    rngs = [backend.stream(9, "evaluation noise", 0, i, FORWARD) for i in range(6)]
+    rngs = [backend.stream(9, "annealing noise", 0, i, FORWARD) for i in range(6)]
     eps = np.stack([rng.standard_normal((5, 1), np.float32) for rng in rngs], axis=1)
     np.testing.assert_allclose(result.log_w, binary.log_weights(x, eps=eps), atol=1e-5)
     assert np.isnan(result.acceptance).all()
@@ -372,6 +373,21 @@ def test_each_data_point_has_its_own_noise(monkeypatch, binary, reverse):
         for one, other in zip(part, whole, strict=True):
             np.testing.assert_allclose(one, other, atol=2e-5)
     assert not np.allclose(ais(binary, x, 4, 5, replication=1, **options).log_w, whole.log_w)
+
+
+def test_fewer_chains_are_the_first_of_more(binary):
+    _, x = simulate(binary, 5)
+    options = {"step_size": 0.3, "num_steps": 2, "replication": 3}
+    log_w = ais(binary, x, 40, 6, **options).log_w
+    results = evaluations(binary, x, [1, 8, 40], 6, **options)
+    for result, count in zip(results, (1, 8, 40), strict=True):
+        np.testing.assert_allclose(result.per_image["ais"], iwae(log_w[:count]), rtol=1e-12)
+        assert result.mean["ais"] == pytest.approx(iwae(log_w[:count]).mean(), rel=1e-12)
+    expected = np.linalg.norm(jackknife_error(iwae, log_w, 8)) / 5
+    assert results[2].sampling_error["ais"] == pytest.approx(expected, rel=1e-12)
+    assert math.isnan(results[0].sampling_error["ais"])
+    weights = np.exp(log_w) / np.exp(log_w).sum(axis=0)
+    np.testing.assert_allclose(results[2].per_image["ess"], 1 / (weights**2).sum(axis=0))
 
 
 def test_results_are_repeatable(binary):

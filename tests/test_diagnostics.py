@@ -23,6 +23,16 @@ def test_pareto_k_of_pareto_weights(rng, k):
     assert abs(fitted.mean() - expected) < 4 * fitted.std() / 10 + 0.02
 
 
+@pytest.mark.parametrize("num_samples", [30, 64, 225, 226, 5000])
+def test_pareto_k_is_that_of_arviz_stats(rng, num_samples):
+    from arviz_stats.base import array_stats
+
+    log_w = np.geomspace(0.01, 30, 12) * rng.normal(size=(num_samples, 12))
+    log_w[: num_samples // 2, :6] = -1e4  # half of the weights are zero
+    expected = [array_stats.psislw(-column)[1] for column in log_w.T]
+    np.testing.assert_allclose(pareto_k(log_w), expected, rtol=1e-9, atol=1e-12)
+
+
 def test_pareto_k_of_light_tails(rng):
     """Uniform weights have a tail of shape -1, log-normal ones of shape 0, slowly reached."""
     assert pareto_k(np.log(rng.random((5000, 20)))).mean() < -0.7
@@ -92,6 +102,13 @@ def test_one_dominant_weight_raises_every_flag(rng):
         np.testing.assert_array_equal(flag, [False, True, False])
     assert summary(result)["doubtful"] == 1
     np.testing.assert_allclose(result.correction, jackknife(log_w, 1) - iwae(log_w), rtol=1e-12)
+
+
+def test_trust_takes_a_jackknife_that_is_known(rng):
+    log_w = rng.normal(size=(64, 5))
+    for one, other in zip(trust(log_w, 2, jackknife(log_w, 2)), trust(log_w, 2), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert trust(log_w, 2, iwae(log_w) + 9.0).large_correction.all()
 
 
 def test_a_heavy_tail_alone(rng):

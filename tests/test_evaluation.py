@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 
 import jvi
 from jvi import backend, datasets, evaluation, grid
+from jvi.evaluation import evaluations
 from jvi.models import MLP
 
 
@@ -71,6 +72,65 @@ def test_batch_size_and_chunks_do_not_matter(monkeypatch, model, x, bound):
         np.testing.assert_allclose(part.per_image[bound], whole.per_image[bound], atol=2e-5)
         assert part.mean[bound] == pytest.approx(whole.mean[bound], abs=1e-5)
     assert jvi.evaluate(model, x, 9, (bound,), seed=4).mean[bound] != whole.mean[bound]
+
+
+EVERY = ["vae", "elbo", "iwae", "jvi-1", "jvi-3", "is"]
+
+
+def test_nothing_that_is_known_in_detail_depends_on_blocks_or_cores(monkeypatch, model, x):
+    whole = evaluations(model, x, [5, 64], EVERY, detail=True)
+    monkeypatch.setattr(backend, "ROWS", 7)
+    monkeypatch.setattr(grid, "GRID", 256)
+    monkeypatch.setattr(backend, "cores", lambda: 3)
+    part = evaluations(model, x, [5, 64], EVERY, detail=True, batch_size=3)
+    for one, other in zip(part, whole, strict=True):
+        assert one.per_image.keys() == other.per_image.keys()
+        for name, values in one.per_image.items():
+            np.testing.assert_allclose(values, other.per_image[name], atol=1e-3, rtol=1e-3)
+        for dictionary in ("mean", "standard_error", "sampling_error"):
+            assert getattr(one, dictionary) == pytest.approx(
+                getattr(other, dictionary), abs=1e-5, nan_ok=True
+            )
+
+
+def test_fewer_samples_are_the_first_of_more(model, x):
+    """And so give, to rounding, what they give alone; the order of the request does not matter."""
+    many, few, one = evaluations(model, x, [1000, 64, 1], ["vae", "iwae"], detail=True)
+    for result, num_samples in [(many, 1000), (few, 64), (one, 1)]:
+        alone = jvi.evaluate(model, x, num_samples, ["vae", "iwae"])
+        assert result.num_samples == alone.num_samples == num_samples
+        for name, values in alone.per_image.items():
+            np.testing.assert_allclose(result.per_image[name], values, rtol=1e-6, atol=1e-5)
+
+
+def test_plain_evaluations_have_no_sampling_errors(model, x):
+    result = jvi.evaluate(model, x, 64, ["vae", "iwae"])
+    assert result.sampling_error == {}
+    assert result.per_image.keys() == {"ess", "vae", "iwae"}
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "known"),
+    [(1, set()), (2, {"vae", "iwae"}), (3, {"vae", "iwae", "jvi-1"})],
+)
+def test_sampling_errors_need_enough_samples(model, x, num_samples, known):
+    names = [name for name in ("vae", "iwae", "jvi-1") if num_samples > 1 or name != "jvi-1"]
+    (result,) = evaluations(model, x, [num_samples], names, detail=True)
+    assert {name for name, error in result.sampling_error.items() if error > 0} == known
+    assert all(math.isnan(result.sampling_error[name]) for name in set(names) - known)
+    assert np.isnan(result.per_image["pareto_k"]).all()
+
+
+def test_sampling_errors_are_the_spread_between_replications(model, x):
+    """Over 200: a standard deviation from them is known to 5%, the jackknife's rather too large."""
+    names = ["vae", "elbo", "iwae", "jvi-1", "jvi-2", "is"]
+    results = [
+        evaluations(model, x, [128], names, replication=r, detail=True)[0] for r in range(200)
+    ]
+    for name in names:
+        spread = np.std([result.mean[name] for result in results], ddof=1)
+        error = np.sqrt(np.mean([result.sampling_error[name] ** 2 for result in results]))
+        assert 0.85 < error / spread < 1.25, name
 
 
 def test_mean_and_error_are_those_of_the_images(model, x):
@@ -139,6 +199,21 @@ def test_log_weights_that_are_not_finite_are_never_averaged(x):
 def test_impossible_requests_are_refused(model, x, arguments, message):
     with pytest.raises(ValueError, match=message):
         jvi.evaluate(model, x, **arguments)
+
+
+def test_damaged_images_are_named(model, x):
+    for value in (math.nan, -0.1, 1.5):
+        bad = x.copy()
+        bad[[3, 7], 2] = value
+        with pytest.raises(
+            ValueError, match=r"image 3 has values outside \[0, 1\] or that are not"
+        ):
+            jvi.evaluate(model, bad, 4)
+
+
+def test_no_numbers_of_samples_are_refused(model, x):
+    with pytest.raises(ValueError, match="at least one number of samples"):
+        evaluations(model, x, [])
 
 
 def test_no_images_is_refused(model):

@@ -145,7 +145,7 @@ def test_profiles_are_printed(trained, tmp_path, capsys):
     evaluate.main(["-s", "64", "--profile", str(trained)])
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1].endswith("# logp(iwae) 64")
-    shares = re.findall(r"(\d+)%", "\n".join(lines))
+    shares = re.findall(r" (\d+)%$", "\n".join(lines), re.MULTILINE)
     assert len(shares) == 6 and abs(sum(map(int, shares)) - 100) <= 3
 
 
