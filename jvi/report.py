@@ -15,6 +15,7 @@ from jvi.compat.model_files import sizes
 from jvi.datasets import binarise_each
 from jvi.diagnostics import MIN_TAIL, PARETO_K, active_units
 from jvi.evaluation import evaluate
+from jvi.grid import log_weight_grid
 
 __all__ = ["report"]
 
@@ -277,15 +278,11 @@ def _concentration(model, x, num_samples, seed, progress):
     From the samples that `evaluate` draws. `count` has shape (M,), `shares` shape (M, N).
     """
     count = np.unique(np.geomspace(1, num_samples, 60).round().astype(int))
-    block = max(1, min(64, LOG_WEIGHTS // num_samples))
+    block, x = max(1, min(64, LOG_WEIGHTS // num_samples)), model.images(x)
 
     def shares(start):
-        images = range(start, min(start + block, len(x)))
-        rngs = [backend.stream(seed, "evaluation noise", 0, i) for i in images]
-        size = num_samples, model.num_latent
-        eps = np.stack([rng.standard_normal(size, dtype=np.float32) for rng in rngs], axis=1)
-        log_w = backend.to_host(model.log_weights(x[start : images.stop], eps=eps))
-        log_w = np.sort(log_w.astype(np.float64), axis=0)[::-1]
+        log_w, _, _ = log_weight_grid(model, x[start : start + block], num_samples, seed, 0, start)
+        log_w = np.sort(log_w, axis=0)[::-1]
         total = np.cumsum(np.exp(log_w - log_w[0]), axis=0)
         return total[count - 1] / total[-1]
 

@@ -13,7 +13,8 @@ in turns with everything else.
       gradients, their clipping, Adam
   T2  log-weights of every image with K samples and their IWAE bound, no gradient
 
-Noise is given to all in T1. In T2 it is given to all but this project, which draws its own.
+Noise is given to all in T1. In T2 it is given to all but this project, which draws its own, as it
+does on a GPU in both.
 
 Options:
   -h --help             Show this help screen.
@@ -23,6 +24,9 @@ Options:
   --allocators <list>   "tuned": freed memory stays with the process, whichever program it runs;
                         "default": as the system has it [default: tuned,default].
   --parts <list>        What to measure [default: times,memory,growth].
+  -g <device>, --device <device>
+                        Number of the GPU to measure times on (and nothing else), -1 for the CPU
+                        [default: -1].
 """
 
 import sys
@@ -50,7 +54,8 @@ from unittest import mock
 import numpy as np
 from docopt import docopt
 
-from jvi.cli import command, table
+from jvi.backend import device
+from jvi.cli import command, number, table
 
 NAMES = {
     "floor": "floor",
@@ -73,8 +78,12 @@ ALLOCATORS = {
     },
 }
 
+# So that JAX leaves memory of a GPU to the others.
+JAX_SETTINGS = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
 # Rows (samples times images) that floor and peers work on at a time; the fastest is taken.
 ROWS = (1024, 4096, 16384)
+GPU_ROWS = (2**14, 2**18)
 
 # Too small to change any weight: all stay comparable however often they repeat their step.
 LEARNING_RATE = 1e-12
@@ -97,12 +106,13 @@ class Task(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How long to measure."""
+    """How long to measure, and on which GPU (-1: on the CPU)."""
 
     repeats: int = 15
     row_choices: tuple = ROWS
     growth_samples: tuple = tuple(2**i for i in range(4, 17))
     growth_images: tuple = tuple(2**i for i in range(4, 12))
+    gpu: int = -1
 
 
 QUICK = Plan(3, (4096,), tuple(2**i for i in range(4, 13, 2)), tuple(2**i for i in range(4, 11, 2)))
@@ -136,9 +146,13 @@ def main(argv=None):
 
     arguments = docopt(__doc__, argv)
     plan = QUICK if arguments["--quick"] else Plan()
+    gpu = number(arguments, "--device")
     programs = ["floor", *_ours(), *_installed(arguments["--peers"].split(","))]
     result = {"machine": _machine(programs), "tasks": {k: t._asdict() for k, t in TASKS.items()}}
     parts = arguments["--parts"].split(",")
+    if gpu >= 0:
+        device(gpu)  # raises ValueError where there is none
+        plan, parts = plan._replace(gpu=gpu, row_choices=GPU_ROWS), ["times"]
     for allocator in arguments["--allocators"].split(","):
         if "times" in parts:
             times = {
@@ -183,7 +197,7 @@ def _child(allocator, function, *arguments):
             f"--allocators: unknown {allocator!r}, choose from {', '.join(ALLOCATORS)}"
         )
     with (
-        mock.patch.dict(os.environ, ALLOCATORS[allocator] | {"JAX_PLATFORMS": "cpu"}),
+        mock.patch.dict(os.environ, ALLOCATORS[allocator] | JAX_SETTINGS),
         ProcessPoolExecutor(1, get_context("spawn")) as pool,
     ):
         return pool.submit(function, *arguments).result()
@@ -199,25 +213,37 @@ def measure(task, programs, plan, sizes=Sizes()):  # noqa: B008 it cannot be cha
         relative to this project's.
     """
     inputs = make_inputs(task, sizes)
-    works = {name: _fastest(name, task.kind, inputs, plan.row_choices) for name in programs}
+    wait = _waiter(plan.gpu)
+    works = {name: _fastest(name, task.kind, inputs, plan, wait) for name in programs}
     errors = disagreement({name: work for name, (work, _) in works.items()}, task.kind)
     seconds = {name: [] for name in programs}
     for _ in range(plan.repeats):
         for name, (work, _) in works.items():
-            seconds[name].append(timed(getattr(work, task.kind)))
+            seconds[name].append(timed(getattr(work, task.kind), wait))
     return {
         name: {"rows": works[name][1], "seconds": seconds[name], "error": errors.get(name)}
         for name in programs
     }
 
 
-def timed(function):
+def _waiter(gpu):
+    """A function that waits until a GPU has done its work; for the CPU it does nothing."""
+    if gpu < 0:
+        return lambda: None
+    import cupy
+
+    return cupy.cuda.Device(gpu).synchronize
+
+
+def timed(function, wait=lambda: None):
     """Seconds of a call, after one that warms the caches and puts other thread pools to sleep."""
 
     sleep(0.05)
     function()
+    wait()
     start = perf_counter()
     function()
+    wait()
     return perf_counter() - start
 
 
@@ -232,15 +258,15 @@ def make_inputs(task, sizes):
     return MLP(*sizes, rng), x, rng.standard_normal(shape, dtype=np.float32)
 
 
-def _fastest(name, kind, inputs, row_choices):
+def _fastest(name, kind, inputs, plan, wait):
     """A program's work at the best number of rows at a time, and that number."""
     total = inputs[2].shape[0] * inputs[2].shape[1]
     ours = name in ("jvi", "numpy")
-    choices = [None] if ours else sorted({min(rows, total) for rows in row_choices})
-    works = [(PROGRAMS[name](*inputs, rows), rows) for rows in choices]
+    choices = [None] if ours else sorted({min(rows, total) for rows in plan.row_choices})
+    works = [(PROGRAMS[name](*inputs, rows, plan.gpu), rows) for rows in choices]
     if len(works) == 1:
         return works[0]
-    return min(works, key=lambda pair: min(timed(getattr(pair[0], kind)) for _ in range(2)))
+    return min(works, key=lambda pair: min(timed(getattr(pair[0], kind), wait) for _ in range(2)))
 
 
 def disagreement(works, kind):
@@ -280,8 +306,9 @@ def pieces(num_samples, num_images, rows):
     ]
 
 
-def _floor(link, x, eps, rows):
+def _floor(link, x, eps, rows, gpu=-1):
     """The matrix products of a program, each with its shape but on arrays that lie ready."""
+    place = device(gpu)
     rng = np.random.default_rng(1)
     shapes = [
         (link_part, *parameter.shape)
@@ -293,7 +320,7 @@ def _floor(link, x, eps, rows):
     times = {"encode": 1, "decode": eps.shape[0] * len(x) // num_rows["decode"]}
 
     def array(*shape):
-        return rng.standard_normal(shape, dtype=np.float32)
+        return place.send(rng.standard_normal(shape, dtype=np.float32))
 
     products = []
     for part, out, width in shapes:
@@ -306,27 +333,27 @@ def _floor(link, x, eps, rows):
     def forward():
         for repeats, a, w, d, _, _ in products:
             for _ in range(repeats):
-                np.matmul(a, w.T, out=d)
+                place.xp.matmul(a, w.T, out=d)
 
     def step():
         forward()
         for repeats, a, w, d, by_weights, by_input in products:
             for _ in range(repeats):
-                np.matmul(d.T, a, out=by_weights)
+                place.xp.matmul(d.T, a, out=by_weights)
                 if by_input is not None:
-                    np.matmul(d, w, out=by_input)
+                    place.xp.matmul(d, w, out=by_input)
 
     return Work(None, None, step, forward)
 
 
-def _jvi(link, x, eps, rows):
+def _jvi(link, x, eps, rows, gpu=-1):
     """This project as it is shipped: the trainer's updater, `jvi.evaluate`."""
     from jvi import evaluate
     from jvi.datasets import Dataset
     from jvi.model import Model
     from jvi.training import Settings, build_trainer
 
-    model = Model(link.copy(mode="copy"))
+    model = Model(link.copy(mode="copy"), gpu)
     settings = Settings("jvi", len(eps), 1, True, "adam", LEARNING_RATE, 1, len(x), quiet=True)
     data = Dataset("benchmark", x, x[:1], x[:1], (1, x.shape[1]))
     updater = build_trainer(model, data, settings, "benchmark", {}).updater
@@ -347,7 +374,7 @@ def _jvi(link, x, eps, rows):
     )
 
 
-def _without_numba(link, x, eps, rows):
+def _without_numba(*arguments):
     """This project on NumPy alone."""
 
     def on_numpy(function):
@@ -357,7 +384,7 @@ def _without_numba(link, x, eps, rows):
 
         return call
 
-    return Work(*map(on_numpy, _jvi(link, x, eps, rows)))
+    return Work(*map(on_numpy, _jvi(*arguments)))
 
 
 def _parameters(link):
@@ -393,7 +420,7 @@ def plain_jvi(lib, log_w):
     return num_samples * bound - (num_samples - 1) * left_out.mean(0)
 
 
-def _torch(link, x, eps, rows, compiled=False):
+def _torch(link, x, eps, rows, gpu=-1, compiled=False):
     import torch
     import torch.nn.functional as F
 
@@ -419,11 +446,13 @@ def _torch(link, x, eps, rows, compiled=False):
     log_w_fast, loss_fast = log_w_of, loss_of
     if compiled:
         torch._dynamo.config.recompile_limit = 100
-        log_w_fast, loss_fast = (torch.compile(f, dynamic=False) for f in (log_w_of, loss_of))
+        options = {"dynamic": False} | ({"mode": "reduce-overhead"} if gpu >= 0 else {})
+        log_w_fast, loss_fast = (torch.compile(f, **options) for f in (log_w_of, loss_of))
 
+    torch.set_default_device("cpu" if gpu < 0 else f"cuda:{gpu}")
     p = {n: torch.tensor(v.array, requires_grad=True) for n, v in _parameters(link).items()}
     optimizer = torch.optim.Adam(p.values(), lr=LEARNING_RATE, fused=True)
-    x, eps = torch.from_numpy(x), torch.from_numpy(eps)
+    x, eps = torch.tensor(x), torch.tensor(eps)
     parts = pieces(*eps.shape[:2], rows)
 
     def log_w():
@@ -440,23 +469,27 @@ def _torch(link, x, eps, rows, compiled=False):
 
     def gradients():
         backward()
-        return [value.grad.numpy().copy() for value in p.values()]
+        return [value.grad.cpu().numpy().copy() for value in p.values()]
 
     def step():
         backward()
         torch.nn.utils.clip_grad_norm_(p.values(), CLIP)
         optimizer.step()
 
-    return Work(lambda: log_w().numpy(), gradients, step, lambda: torch.logsumexp(log_w(), 0))
+    return Work(lambda: log_w().cpu().numpy(), gradients, step, lambda: torch.logsumexp(log_w(), 0))
 
 
-def _compiled(link, x, eps, rows):
-    return _torch(link, x, eps, rows, compiled=True)
+def _compiled(*arguments):
+    return _torch(*arguments, compiled=True)
 
 
-def _jax(link, x, eps, rows):
+def _jax(link, x, eps, rows, gpu=-1):
     import jax
     import jax.numpy as jnp
+
+    place = jax.devices("cpu")[0] if gpu < 0 else jax.devices("cuda")[gpu]
+    jax.config.update("jax_default_device", place)
+    jax.config.update("jax_default_matmul_precision", "highest")  # no TF32, as the others
 
     from jvi.training import CLIP
 

@@ -45,13 +45,13 @@ def main(argv=None):
     from jvi import datasets
     from jvi.compat.model_files import read_model
     from jvi.files import atomic_write
-    from jvi.model import load
+    from jvi.model import from_files
     from jvi.report import report
 
     prefix = arguments["<modelprefix>"]
     files = read_model(prefix)
     path = _output(arguments["-o"] or f"{files.prefix}.report.html", arguments["--overwrite"])
-    model = load(prefix, number(arguments, "--device"))
+    model = from_files(files, number(arguments, "--device"))
     name = arguments["--dataset"] or files.meta.get("--dataset")
     if name is None:
         raise ValueError(f"{prefix} does not say what it was trained on: give the data set with -d")
