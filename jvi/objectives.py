@@ -8,14 +8,13 @@ densities enter:
 - "none": log p(x|z) alone (the original's "is").
 """
 
+from functools import partial
 from typing import NamedTuple
-
-import chainer.functions as F
 
 from jvi.backend import float64, namespace
 from jvi.bounds import effective_sample_size, elbo, iwae, normalised_weights
 from jvi.estimators import ESTIMATORS
-from jvi.functions import Route
+from jvi.functions import Route, weighted_sum
 from jvi.jackknife import jackknife
 
 __all__ = [
@@ -53,7 +52,10 @@ OBJECTIVES = {
 
 
 class Draws(NamedTuple):
-    """One batch of samples: log-density terms are Variables (K, N), log_w a float64 array."""
+    """One batch of samples: log-density terms are Variables (K, N), log_w a float64 array.
+
+    `kl` is a function without arguments: the divergence of q(z|x) from p(z), a Variable (N,).
+    """
 
     q: tuple
     z: object
@@ -97,7 +99,7 @@ def draw(model, x, eps):
     z_model = route(z)
     log_px, log_pz, log_qz = model.log_px(x, z_model), model.log_pz(z_model), model.log_qz(q, z)
     log_w = float64(log_px.array) + float64(log_pz.array) - float64(log_qz.array)
-    return Draws(q, z, route, log_px, log_pz, log_qz, model.kl(q), log_w)
+    return Draws(q, z, route, log_px, log_pz, log_qz, partial(model.kl, q), log_w)
 
 
 def loss(model, draws, objective, order=1):
@@ -122,28 +124,25 @@ def loss(model, draws, objective, order=1):
     if weights.path is not weights.model:
         model_weights = _away_from_zero(weights.model)
         draws.route.scale = _like(weights.path / model_weights, draws.z)
+    terms = [(model_weights, draws.log_px)]
     if objective.latent == "sampled":
-        ascent = _dot(model_weights, draws.log_px + draws.log_pz) + _latent_ascent(
-            model, draws, weights
-        )
-    else:
-        ascent = _dot(model_weights, draws.log_px)
-        if objective.latent == "kl":
-            ascent -= F.sum(draws.kl)
-    return -ascent / draws.log_w.shape[1]
+        terms += [(model_weights, draws.log_pz), *_latent_terms(model, draws, weights)]
+    elif objective.latent == "kl":
+        kl = draws.kl()
+        terms.append((-namespace(kl.array).ones_like(kl.array), kl))
+    share = -1 / draws.log_w.shape[1]
+    return weighted_sum([(_like(share * each, value), value) for each, value in terms])
 
 
-def _latent_ascent(model, draws, weights):
+def _latent_terms(model, draws, weights):
     """The part of log q(z|x): by its total derivative, or path and score apart."""
     if weights.score is None:
-        return -_dot(weights.path, draws.log_qz)
+        return [(-weights.path, draws.log_qz)]
     fixed_q = tuple(parameter.array for parameter in draws.q)
-    path = _dot(weights.path, model.log_qz(fixed_q, draws.z))
-    return _dot(weights.score, model.log_qz(draws.q, draws.z.array)) - path
-
-
-def _dot(weights, values):
-    return F.sum(_like(weights, values) * values)
+    return [
+        (-weights.path, model.log_qz(fixed_q, draws.z)),
+        (weights.score, model.log_qz(draws.q, draws.z.array)),
+    ]
 
 
 def _like(array, variable):
@@ -188,7 +187,7 @@ def summarise(values):
 
 
 def _report_vae(draws, order):
-    log_px, kl = float64(draws.log_px.array), float64(draws.kl.array)
+    log_px, kl = float64(draws.log_px.array), float64(draws.kl().array)
     return {"obj": kl - elbo(log_px), "kl": kl, "logp": elbo(log_px)}
 
 

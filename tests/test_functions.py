@@ -13,6 +13,7 @@ from jvi.functions import (
     gaussian_log_density,
     gaussian_sample,
     standard_normal_log_density,
+    weighted_sum,
 )
 from jvi.functions import kernels as kernels_module
 from jvi.functions.kernels import kernels_for, on_numpy
@@ -301,3 +302,14 @@ def test_route_scales_the_gradient_of_each_sample_and_nothing_else():
     out.grad = np.ones_like(z.array)
     out.backward()
     np.testing.assert_array_equal(z.grad, np.broadcast_to(route.scale[:, :, None], z.shape))
+
+
+def test_weighted_sum_has_the_weights_as_gradients():
+    weights = [RNG.normal(size=shape) for shape in ((3, 4), (3, 4), (4,))]
+    values = [chainer.Variable(RNG.normal(size=each.shape)) for each in weights]
+    total = weighted_sum(zip(weights, values, strict=True))
+    expected = sum(np.vdot(w, v.array) for w, v in zip(weights, values, strict=True))
+    assert total.array == pytest.approx(expected)
+    (2.0 * total).backward()
+    for each, value in zip(weights, values, strict=True):
+        np.testing.assert_allclose(value.grad, 2.0 * each)

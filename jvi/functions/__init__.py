@@ -1,8 +1,8 @@
 """Chainer functions with hand-written derivatives, on NumPy and CuPy.
 
-They are Chainer's old-style functions: their backward pass works on arrays, in one call, and
-cannot be differentiated again, which nothing here needs. Composed of Chainer's own operations each
-would be a dozen calls, and the calls, not the arithmetic, are what small batches spend time on.
+Their backward pass works on arrays, in one call, and cannot be differentiated again, which nothing
+here needs. Composed of Chainer's own operations each would be a dozen calls, and the calls, not the
+arithmetic, are what small batches spend time on.
 """
 
 from jvi.functions.decoder import crelu_decoder_log_density
@@ -13,6 +13,7 @@ from jvi.functions.gaussian import (
     standard_normal_log_density,
 )
 from jvi.functions.route import Route
+from jvi.functions.weighted_sum import weighted_sum
 
 __all__ = [
     "Route",
@@ -21,4 +22,5 @@ __all__ = [
     "gaussian_log_density",
     "gaussian_sample",
     "standard_normal_log_density",
+    "weighted_sum",
 ]

@@ -1,0 +1,184 @@
+"""The kernels on a GPU: kernels.cu, compiled when first used, once for each precision.
+
+Each function here allocates what its kernel writes and says how many blocks of threads it takes.
+Beside the contract of all three implementations there are the Gaussians, the estimators, Adam and
+the random numbers, for which a CPU has better ways.
+"""
+
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from chainer import backend
+
+__all__ = [
+    *("absolute_beside", "adam_step", "bernoulli", "binarise", "crelu", "crelu_backward"),
+    *("estimate", "gather", "log_density", "log_density_backward", "normals", "sample"),
+    *("sample_backward", "standard_log_density", "standard_log_density_backward", "summarise"),
+    "times_sign",
+]
+
+THREADS = 128
+WIDE = 256  # threads, and blocks, that share one buffer
+SOURCES = 16  # arrays that one launch of `gather` takes
+COLUMNS = ("-elbo", "-iwae", "-jvi", "logp", "-is", "ess", "kl", "vae", "corr")  # of `estimate`
+
+
+@cache
+def _kernel(name, dtype):
+    return _module(dtype).get_function(name)
+
+
+@cache
+def _module(dtype):
+    import cupy
+
+    source = Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
+    real = {"float32": "float", "float64": "double"}[dtype]
+    return cupy.RawModule(code=source, options=("-std=c++17", f"-DREAL={real}"))
+
+
+def _launch(name, blocks, inputs, outputs, *sizes, threads=THREADS, dtype=None):
+    """Launch a kernel, whose arguments are in this order; inputs may be strided."""
+    xp = backend.get_array_module(*outputs)
+    inputs = [xp.ascontiguousarray(array) for array in inputs]
+    if not all(array.flags.c_contiguous for array in outputs):
+        raise ValueError(f"{name} writes to contiguous arrays only")
+    kernel = _kernel(name, (dtype or outputs[0].dtype).name)
+    kernel((blocks,), (threads,), (*inputs, *outputs, *sizes))
+
+
+def _empty(like, *shapes):
+    xp = backend.get_array_module(like)
+    arrays = [xp.empty(shape, like.dtype) for shape in shapes]
+    return arrays[0] if len(arrays) == 1 else arrays
+
+
+def bernoulli(x, logits, bias, residual):
+    out = _empty(logits, logits.shape[:2])
+    _launch("bernoulli", out.size, [x, bias], [logits, out], *x.shape, int(residual))
+    return out
+
+
+def crelu(h, bias):
+    out = _empty(h, (len(h), 2 * h.shape[1]))
+    _launch("crelu", len(h), [h, bias], [out], h.shape[1])
+    return out
+
+
+def crelu_backward(g, out, scale):
+    d, scaled = _empty(g, (len(g), g.shape[1] // 2)), scale is not None
+    _launch(
+        "crelu_backward", len(g), [g, out, scale if scaled else g], [d], d.shape[1], int(scaled)
+    )
+    return d
+
+
+def absolute_beside(h, bias, z):
+    out = _empty(h, (len(h), h.shape[1] + z.shape[1]))
+    _launch("absolute_beside", len(h), [bias, z], [h, out], h.shape[1], z.shape[1])
+    return out
+
+
+def times_sign(g, h):
+    _launch("times_sign", len(h), [h], [g], h.shape[1], g.shape[1])
+
+
+def sample(mean, ln_var, eps):
+    z = _empty(mean, eps.shape)
+    _launch("sample", len(z) * z.shape[1], [mean, ln_var, eps], [z], *z.shape[1:])
+    return z
+
+
+def sample_backward(g, ln_var, eps):
+    g_mean, g_ln_var = _empty(g, ln_var.shape, ln_var.shape)
+    _launch("sample_backward", len(ln_var), [g, ln_var, eps], [g_mean, g_ln_var], *g.shape)
+    return g_mean, g_ln_var
+
+
+def log_density(z, mean, ln_var):
+    out = _empty(z, z.shape[:2])
+    _launch("log_density", out.size, [z, mean, ln_var], [out], *z.shape[1:], 0)
+    return out
+
+
+def standard_log_density(z):
+    out = _empty(z, z.shape[:2])
+    _launch("log_density", out.size, [z, z, z], [out], *z.shape[1:], 1)
+    return out
+
+
+def log_density_backward(g, z, mean, ln_var):
+    gradients = _empty(z, z.shape, mean.shape, mean.shape)
+    _launch("log_density_backward", len(mean), [g, z, mean, ln_var], gradients, *z.shape)
+    return tuple(gradients)
+
+
+def standard_log_density_backward(g, z):
+    g_z = _empty(z, z.shape)
+    _launch("standard_log_density_backward", g.size, [g, z], [g_z], z.shape[2])
+    return g_z
+
+
+def estimate(terms, kl, u, columns, images, order, constants, kinds):
+    """Gradient weights and reported values of log p(x|z), log p(z), log q(z|x), each (K, N).
+
+    `u`, (K, N), and `columns`, (9, N), are float64: for orders 1 and 2 of the jackknife scratch and
+    output, otherwise they hold the jackknife's weights and, in column 2, minus its value; the
+    other columns are written. `kinds` are the numbers of the weights for model and path. Returns
+    (by log p(x|z) and log p(z), by log q(z|x), scale of the path), each (K, N).
+    """
+    gradients = _empty(terms[0], *[terms[0].shape] * 3)
+    num_samples, num_points = terms[0].shape
+    _launch(
+        *("estimate", -(-num_points // 32), [*terms, terms[0] if kl is None else kl]),
+        [*gradients, u, columns],
+        *(num_samples, num_points, images, order, *constants, *kinds, int(kl is not None)),
+        threads=32,  # few, so that small batches, too, use every multiprocessor
+    )
+    return gradients
+
+
+def summarise(columns, sums, dtype):
+    """Add means and variances of the columns, (C, N), to sums, (2, C)."""
+    _launch(
+        "summarise", len(columns), [columns], [sums], columns.shape[1], threads=WIDE, dtype=dtype
+    )
+
+
+def gather(gradients, starts, sizes, flat):
+    """Copy gradients to their places in `flat`; returns sums of their squares, for `adam_step`."""
+    parts = range(0, len(gradients), SOURCES)
+    squares = backend.get_array_module(flat).empty((len(parts), WIDE), np.float64)
+    for part, first in zip(squares, parts, strict=True):
+        sources = gradients[first : first + SOURCES]
+        inputs = [*sources, *[flat] * (SOURCES - len(sources)), starts[first:], sizes[first:]]
+        _launch("gather", WIDE, inputs, [flat, part], len(sources), threads=WIDE)
+    return squares
+
+
+def adam_step(grad, squares, t, param, m, v, clip, hyperparameters):
+    """Adam's step number `t` (on the device), with the gradient clipped to length `clip`."""
+    rates = hyperparameters.alpha, hyperparameters.beta1, hyperparameters.beta2, hyperparameters.eps
+    sizes = grad.size, squares.size, clip, *rates
+    _launch("adam", WIDE, [grad, squares, t], [param, m, v], *map(_number, sizes), threads=WIDE)
+
+
+def _number(x):
+    return x if isinstance(x, int) else float(x)
+
+
+def normals(shape, key, iteration, first_sample=0, first_point=0):
+    """Standard normal float32 noise, shape (K, N, D), of the samples and data points that follow
+    the given ones; `iteration`, int64 on the device, (1,), and `key` select the stream."""
+    out = backend.get_array_module(iteration).empty(shape, np.float32)
+    sizes = *shape[1:], key, first_sample, first_point
+    _launch("normals", shape[0] * shape[1], [iteration], [out], *sizes, threads=32)
+    return out
+
+
+def binarise(images, rows, key, iteration):
+    """Binary float32 images of these rows of `images`, float32, drawn anew in every iteration."""
+    x = _empty(images, (len(rows), images.shape[1]))
+    _launch("binarise", len(rows), [images, iteration, rows], [x], images.shape[1], key)
+    return x
