@@ -12,6 +12,7 @@ z has shape (K, N, D): K chains for each of N data points, all moved in one call
 """
 
 import math
+from concurrent.futures import CancelledError
 from typing import Any, NamedTuple
 
 import chainer
@@ -80,6 +81,8 @@ class Sandwich(NamedTuple):
         Averages over data points, and their difference.
     lower_error, upper_error, gap_error : float
         Standard errors of these over data points; nan for a single one.
+    acceptance, step_size : float
+        As in `AnnealedSamples`, averaged over data points and both ways.
     """
 
     lower: np.ndarray
@@ -90,6 +93,8 @@ class Sandwich(NamedTuple):
     lower_error: float
     upper_error: float
     gap_error: float
+    acceptance: float
+    step_size: float
 
 
 class Chains(NamedTuple):
@@ -200,23 +205,26 @@ def evaluations(model, x, sample_counts, num_temps=3000, **options):
     model : jvi.Model
     x : array, shape (N, pixels)
     sample_counts : list of int
-        Values of K. All chains of an image share its step sizes, so fewer chains in a run of
-        their own are others.
+        Values of K, numbers of chains. All chains of an image share its step sizes, so fewer chains
+        in a run of their own are others.
     num_temps, **options
         As for `ais`.
     """
-    log_w = ais(model, x, max(sample_counts), num_temps, **options).log_w
-    return [_evaluation(log_w[:num_chains]) for num_chains in sample_counts]
+    samples = ais(model, x, max(sample_counts), num_temps, **options)
+    return [_evaluation(samples, num_chains) for num_chains in sample_counts]
 
 
-def _evaluation(log_w):
+def _evaluation(samples, num_chains):
+    log_w = samples.log_w[:num_chains]
     per_image = {
         "ess": effective_sample_size(log_w),
         "ais": iwae(log_w),
         "ais_error": sampling_error(iwae, log_w),
         "pareto_k": pareto_k(log_w),
+        "acceptance": samples.acceptance,
+        "step_size": samples.step_size,
     }
-    return summarise(per_image, ("ais",), len(log_w))
+    return summarise(per_image, ("ais",), num_chains)
 
 
 def bdmc(model, num_images=100, num_chains=16, num_temps=3000, *, seed=0, **options):
@@ -264,11 +272,14 @@ def sandwich(model, z, x, num_chains=16, num_temps=3000, **options):
     -------
     Sandwich
     """
-    lower = iwae(ais(model, x, num_chains, num_temps, **options).log_w)
-    upper = -iwae(-ais(model, x, num_chains, num_temps, reverse_from=z, **options).log_w)
+    forward = ais(model, x, num_chains, num_temps, **options)
+    reverse = ais(model, x, num_chains, num_temps, reverse_from=z, **options)
+    lower, upper = iwae(forward.log_w), -iwae(-reverse.log_w)
     ends = lower, upper, upper - lower
     means = [float(values.mean()) for values in ends]
-    return Sandwich(lower, upper, *means, *map(standard_error, ends))
+    acceptance = float(np.mean([forward.acceptance, reverse.acceptance]))
+    step_size = float(np.mean([forward.step_size, reverse.step_size]))
+    return Sandwich(lower, upper, *means, *map(standard_error, ends), acceptance, step_size)
 
 
 class _Settings(NamedTuple):
@@ -497,5 +508,8 @@ def _between(beta, pair):
 
 
 def _advance(bar, count):
+    """Count a transition of so many data points; the last one where another block has failed."""
+    if backend.stopped():
+        raise CancelledError("another block has failed or was interrupted")
     with bar.get_lock():  # blocks run in threads
         bar.update(count)

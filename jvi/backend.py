@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
@@ -12,13 +13,16 @@ import numpy as np
 
 __all__ = [
     "cores",
+    "counter_key",
     "device",
     "float64",
     "float64_context",
     "namespace",
     "normals",
     "parallel_map",
+    "pieces",
     "rows_at_once",
+    "stopped",
     "stream",
     "to_host",
 ]
@@ -72,13 +76,19 @@ def rows_at_once(device):
     return ROWS if device.xp is np else GPU_ROWS
 
 
+def pieces(num_points, num_samples, device):
+    """Slices of a batch that training works on at once: half of what an evaluation does."""
+    size = max(1, rows_at_once(device) // 2 // num_samples)
+    return [slice(start, start + size) for start in range(0, num_points, size)]
+
+
 def to_host(array):
     """`array` as a NumPy array; copies only from a GPU."""
     return array if isinstance(array, np.ndarray | np.generic) else array.get()
 
 
 def device(number):
-    """The Chainer device that the command line calls `number`.
+    """The Chainer device that the command line calls `number`; a GPU becomes the current one.
 
     Parameters
     ----------
@@ -99,7 +109,9 @@ def device(number):
     problem = _gpu_problem(number)
     if problem:
         raise ValueError(f"GPU {number} cannot be used: {problem}; use -g -1 for the CPU")
-    return chainer.get_device(f"@cupy:{number}")
+    found = chainer.get_device(f"@cupy:{number}")
+    found.use()
+    return found
 
 
 def _gpu_problem(number):
@@ -133,14 +145,23 @@ def stream(seed, purpose, *keys):
     -------
     numpy.random.Generator
     """
-    key = (PURPOSES.index(purpose), *keys)
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed, spawn_key=key)))
+    return np.random.Generator(np.random.PCG64(_sequence(seed, purpose, *keys)))
+
+
+def counter_key(seed, purpose, *keys):
+    """As `stream`, the key of a counter-based generator on a GPU: an int of 64 bits."""
+    return int(_sequence(seed, purpose, *keys).generate_state(1, np.uint64).view(np.int64)[0])
+
+
+def _sequence(seed, purpose, *keys):
+    return np.random.SeedSequence(seed, spawn_key=(PURPOSES.index(purpose), *keys))
 
 
 def normals(shape, rng, device):
     """Standard normal float32 noise on `device`.
 
-    Drawn on the host, so that CPU and GPU compute with the same numbers.
+    Drawn on the host, so that CPU and GPU compute with the same numbers; training on a GPU draws
+    its own (`jvi.gpu`).
     """
     return device.send(rng.standard_normal(shape, dtype=np.float32))
 
@@ -158,12 +179,24 @@ def parallel_map(function, items, device):
     if workers <= 1:
         yield from map(function, items)
         return
-    with _blas().limit(limits=1, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+    stop = threading.Event()
+    pool = ThreadPoolExecutor(workers, initializer=setattr, initargs=(_worker, "stop", stop))
+    with _blas().limit(limits=1, user_api="blas"), pool:
         try:
             yield from pool.map(function, items)
         except BaseException:
+            stop.set()  # for items that would run on for long
             pool.shutdown(cancel_futures=True)
             raise
+
+
+_worker = threading.local()
+
+
+def stopped():
+    """Whether the `parallel_map` that this thread works for has failed or was interrupted."""
+    stop = getattr(_worker, "stop", None)
+    return stop is not None and stop.is_set()
 
 
 @cache

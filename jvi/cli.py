@@ -1,9 +1,11 @@
 """What all commands share: one-line errors, numbers from options, tables."""
 
 import functools
+import os
 import sys
+from pathlib import Path
 
-__all__ = ["command", "distinct", "number", "numbers", "table"]
+__all__ = ["check_outputs", "command", "distinct", "number", "numbers", "table"]
 
 
 def command(main):
@@ -28,6 +30,32 @@ def _one_line(error):
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def check_outputs(new, overwrite, appended=None):
+    """Refuse, before the work, files that could not be written after it.
+
+    `new` are paths of files to make, `appended` is one to add to; None is none.
+
+    Raises
+    ------
+    OSError, ValueError
+        For a folder, a file in no folder that can be written to, one that exists where `overwrite`
+        is False, or the same file twice.
+    """
+    paths = [Path(path) for path in (*new, appended) if path is not None]
+    for i, path in enumerate(paths):
+        if path.is_dir():
+            raise IsADirectoryError(f"{path} is a folder: name a file")
+        if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+            raise PermissionError(f"{path.parent} is no folder that can be written to")
+        if path.resolve() in [other.resolve() for other in paths[:i]]:
+            raise ValueError(f"{path} is named for two outputs: name another file for one of them")
+    for path in map(Path, (path for path in new if path is not None)):
+        if path.exists() and not overwrite:
+            raise FileExistsError(f"{path} exists: name another file or give --overwrite")
+    if appended is not None and os.path.exists(appended) and not os.access(appended, os.W_OK):
+        raise PermissionError(f"{appended} cannot be written to: name another file")
 
 
 def number(arguments, option, kind=int, least=None):

@@ -14,7 +14,7 @@ from jvi.backend import float64, float64_context, namespace
 from jvi.bounds import effective_sample_size, iwae, normalised_weights
 from jvi.jackknife import jackknife
 
-__all__ = ["Trust", "active_units", "jackknife_error", "pareto_k", "summary", "trust"]
+__all__ = ["Trust", "active_units", "jackknife_error", "pareto_k", "trust"]
 
 PARETO_K = 0.7  # above it no affordable number of samples helps (Vehtari et al. 2024, section 3)
 ESS = 2.0  # below it, one sample has more of the weight than all others
@@ -182,12 +182,6 @@ def _spread(log_w):
     with float64_context(log_w):
         xp, v = namespace(log_w), normalised_weights(log_w)
         return xp.sqrt(xp.sum((v - 1.0 / v.shape[0]) ** 2, axis=0))
-
-
-def summary(result):
-    """Number of data points that each flag of a `Trust` is up for, and that any is: a dict."""
-    names = "heavy_tail", "few_samples", "large_correction", "doubtful"
-    return {name: int(getattr(result, name).sum()) for name in names}
 
 
 def active_units(q_mean, threshold=0.01):

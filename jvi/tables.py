@@ -17,6 +17,7 @@ from jvi.files import atomic_write
 
 __all__ = [
     "KL",
+    "annealing_notes",
     "combine",
     "free_prefix",
     "kl_row",
@@ -27,13 +28,15 @@ __all__ = [
     "text",
     "versions",
     "write",
+    "write_beside",
 ]
 
 KL = "-KL(q||p)"  # the name of that row
 
 # What a row is of, and its numbers, which are averaged over replications.
 KEYS = ("data", "estimate", "num_samples", "num_images")
-NUMBERS = ("mean", "standard_error", "sampling_error", "ess", "heavy_tails", "seconds")
+ANNEALED = ("acceptance", "step_size")
+NUMBERS = ("mean", "standard_error", "sampling_error", "ess", "heavy_tails", *ANNEALED, "seconds")
 
 # Columns of the table: the key of a row, and how its value is printed.
 COLUMNS = {
@@ -46,6 +49,9 @@ COLUMNS = {
     "ESS": ("ess", "{:.1f}"),
     f"k > {PARETO_K}": ("heavy_tails", "{:.1%}"),
 }
+
+# Mean acceptance of annealing's moves, between which its steps are neither too long nor too short.
+ACCEPTANCE = (0.2, 0.98)
 
 # Packages that the numbers may depend on.
 PACKAGES = ("chainer", "numpy", "scipy", "cupy-cuda12x", "cupy-cuda13x")
@@ -63,7 +69,8 @@ def rows(results, names):
 
 def _row(evaluation, name, seconds):
     """Of one estimate of an `Evaluation`; nan is what cannot be known or does not apply."""
-    k, weighted = evaluation.per_image["pareto_k"], name not in ("vae", "elbo")
+    values, weighted = evaluation.per_image, name not in ("vae", "elbo")
+    k = values["pareto_k"]
     known = weighted and evaluation.num_samples >= MIN_TAIL
     return {
         "data": "test",
@@ -73,22 +80,29 @@ def _row(evaluation, name, seconds):
         "mean": evaluation.mean[name],
         "standard_error": evaluation.standard_error[name],
         "sampling_error": evaluation.sampling_error[name],
-        "ess": float(evaluation.per_image["ess"].mean()) if weighted else math.nan,
+        "ess": float(values["ess"].mean()) if weighted else math.nan,
         "heavy_tails": float((k > PARETO_K).mean()) if known else math.nan,
+        **{key: float(values[key].mean()) for key in ANNEALED if key in values},
         "seconds": seconds,
     }
 
 
 def kl_row(evaluations):
-    """ELBO minus the best estimate of log p(x) among bounds, of the most samples."""
-    most = max(evaluation.num_samples for evaluation in evaluations)
-    same = [evaluation for evaluation in evaluations if evaluation.num_samples == most]
-    values = {name: each for e in same for name, each in e.per_image.items()}
-    best = max({"iwae", "ais"} & set(values), key=lambda name: values[name].mean())
-    gap = values["vae"] - values[best]
-    row = {"data": "test", "estimate": KL, "num_samples": most, "num_images": len(gap)}
-    error = standard_error(gap)
-    return {**row, "mean": float(gap.mean()), "standard_error": error, "log_likelihood": best}
+    """ELBO minus log p(x) by annealing, where there is any, else by IWAE, each of most samples."""
+    most = {}
+    for evaluation in sorted(evaluations, key=lambda evaluation: evaluation.num_samples):
+        most |= dict.fromkeys(evaluation.mean, evaluation)
+    best = "ais" if "ais" in most else "iwae"
+    gap = most["vae"].per_image["vae"] - most[best].per_image[best]
+    return {
+        "data": "test",
+        "estimate": KL,
+        "num_samples": most["vae"].num_samples,
+        "num_images": len(gap),
+        "mean": float(gap.mean()),
+        "standard_error": standard_error(gap),
+        "log_likelihood": best,
+    }
 
 
 def sandwich_rows(ends, num_chains, seconds):
@@ -99,6 +113,7 @@ def sandwich_rows(ends, num_chains, seconds):
         "bdmc-gap": (ends.gap, ends.gap_error),
     }
     row = {"data": "simulated", "num_samples": num_chains, "num_images": len(ends.lower)}
+    row |= {key: getattr(ends, key) for key in ANNEALED}
     return [
         {**row, "estimate": name, "mean": mean, "standard_error": error, "seconds": seconds}
         for name, (mean, error) in numbers.items()
@@ -147,29 +162,54 @@ def summary(report, evaluations):
     test, simulated = (
         [row for row in report["rows"] if row["data"] == data] for data in ("test", "simulated")
     )
-    kl = test[-1]
+    kl, active = test[-1], report["active_units"]
+    units = f"; {active} of {report['latent_units']} latent units are active"
     lines = [
         text(test),
-        f"{KL} is vae - {kl['log_likelihood']}; "
-        f"{report['active_units']} of {report['latent_units']} latent units are active",
+        f"{KL} is vae - {kl['log_likelihood']}" + ("" if active is None else units),
     ]
     for evaluation in evaluations:
         if evaluation.doubts:
             label = f"{evaluation.num_samples} samples: " if len(evaluations) > 1 else ""
-            lines.append(label + _doubts(evaluation))
+            last = "last replication: " if len(kl["means"]) > 1 else ""
+            lines.append(label + last + _doubts(evaluation))
     if simulated:
         lines += [
             f"{simulated[0]['num_images']} images simulated from the model, between forward and "
             "reverse annealing:",
             text(simulated),
         ]
+    lines += [
+        f"{name}: {row['acceptance']:.1%} of the moves accepted, mean step size "
+        f"{row['step_size']:.3g}"
+        for name, row in _annealed(report["rows"]).items()
+    ]
     return "\n".join(lines)
+
+
+def annealing_notes(rows, explicit):
+    """What to do where annealing's steps are too long, or, given explicitly, too short."""
+    least, most = ACCEPTANCE
+    remedy = "--ais-stepsize" + ", or none to have it adapted" * explicit
+    notes = []
+    for name, row in _annealed(rows).items():
+        if row["acceptance"] < least:
+            notes.append(f"{name}: nearly all moves are rejected: give a smaller {remedy}")
+        elif explicit and row["acceptance"] > most:
+            notes.append(f"{name}: the steps are so short that chains stay: give a larger {remedy}")
+    return notes
+
+
+def _annealed(rows):
+    """A row that knows its acceptance (the same for all that do), of "ais" and of "bdmc"."""
+    known = [row for row in rows if not math.isnan(row["acceptance"])]
+    return {row["estimate"].partition("-")[0]: row for row in known}
 
 
 def _doubts(result):
     """How many of the jackknife's values are not to be trusted, and why."""
     counts, num_images = result.doubts, len(result.per_image["ess"])
-    tails = f"{counts['heavy_tail']} have Pareto k > 0.7"
+    tails = f"{counts['heavy_tail']} have Pareto k > {PARETO_K}"
     if result.num_samples < MIN_TAIL:
         tails = f"Pareto k is unknown below {MIN_TAIL} samples"
     return (
@@ -187,8 +227,8 @@ def per_image(evaluations, names):
     """
     wanted = [each for each in evaluations if not set(names).isdisjoint(each.mean)]
     several = len(names) > 1 or len(wanted) > 1
-    counts = [each.num_samples for each in wanted]
-    arrays = {"num_samples": np.array(counts if len(wanted) > 1 else counts[0])}
+    counts = sorted({each.num_samples for each in wanted})
+    arrays = {"num_samples": np.array(counts if len(counts) > 1 else counts[0])}
     for each in wanted:
         others = set(each.mean) - set(names)
         for name, values in each.per_image.items():
@@ -237,6 +277,17 @@ def write(prefix, report):
         lines = csv.DictWriter(file, keys, extrasaction="ignore", lineterminator="\n")
         lines.writeheader()
         lines.writerows({**row, "replications": len(row["means"])} for row in report["rows"])
+
+
+def write_beside(prefix, report):
+    """`write` to the `free_prefix` of a model, which is returned, or is free again on failure."""
+    name = free_prefix(prefix)
+    try:
+        write(name, report)
+    except BaseException:
+        Path(f"{name}.json").unlink(missing_ok=True)
+        raise
+    return name
 
 
 def _plain(value):

@@ -19,12 +19,14 @@ Options:
   --jvi-order <orders>         Orders of "jvi", separated by commas; zero is IWAE [default: 1].
   -s <samples>, --samples <samples>
                                Numbers of samples per image, separated by commas; smaller ones are
-                               the first of the largest. Chains, with "ais" [default: 64].
+                               the first of the largest [default: 64].
   -b <batchsize>, --batchsize <batchsize>
                                At most so many images are worked on at a time; the result does not
                                depend on it [default: 4096].
   -r <reps>, --reps <reps>     Replications, each with fresh samples [default: 1].
   --bootstrap                  Resample the test set with replacement in each replication.
+  --ais-chains <numbers>       Numbers of chains per image of "ais" and --bdmc (which takes the
+                               smallest), separated by commas; by default those of samples.
   --ais-temps <number>         Temperatures of annealed importance sampling [default: 3000].
   --ais-prior                  Anneal from the prior instead of from q(z|x).
   --ais-schedule <name>        "sigmoid", "geometric" or "linear" [default: sigmoid].
@@ -32,26 +34,27 @@ Options:
   --ais-steps <number>         Leapfrog steps per transition [default: 10].
   --ais-stepsize <size>        Of the leapfrog steps; by default adapted in a burn-in.
   --bdmc                       Also bracket log p(x) of data simulated from the model (100 images,
-                               or --images) between forward and reverse annealing, with as many
-                               chains as the smallest number of samples.
+                               or --images) between forward and reverse annealing.
   --table <prefix>             Write the table to <prefix>.json and .csv; by default to
                                MODEL.evaluation, or MODEL.evaluation-2, … where that exists.
   --resultfile <resultfile>    Append mean, standard error and seconds to this file, separated by
                                commas; "+" names it PREFIX.test.perf.
   --logw <logwdata.mat>        Write log-weights of the first 256 images, drawn for this file, in
                                MATLAB's format.
-  --per-image <file.npz>       Write the value, its sampling error and the effective sample size of
-                               each image (of the last replication), and for the jackknife whether
-                               to trust it.
-  --seed <seed>                Seed of everything random [default: 0].
+  --per-image <file.npz>       Write the number, the value, its sampling error and the effective
+                               sample size of each image (of the last replication), and for the
+                               jackknife whether to trust it.
+  --seed <seed>                Seed of everything random, which includes the binarisation of the
+                               test images; for fresh samples of the same images there is --reps
+                               [default: 0].
   --data-dir <folder>          Folder that holds mnist/, omniglot/ (else the variable JVI_DATA, else
                                a download).
   --overwrite                  Replace existing --table, --logw and --per-image files.
   --quiet                      Print the result lines only.
   --profile                    Print before the last line where the time went.
 
-After a table come, for each of its rows and each replication, the mean in nats per image, its
-standard error over images, the estimate and the number of samples:
+After a table (docs/evaluation.md) come, for each of its rows and each replication, the mean in nats
+per image, its standard error over images, the estimate and the number of samples:
   -85.12345678 +/- 0.12345678 # logp(iwae) 64
 """
 
@@ -64,7 +67,7 @@ if __name__ == "__main__":
 
 from docopt import docopt
 
-from jvi.cli import command, distinct, number, numbers
+from jvi.cli import check_outputs, command, distinct, number, numbers
 
 LOGW_IMAGES = 256
 SIMULATED_IMAGES = 100  # for --bdmc
@@ -94,46 +97,31 @@ ANNEALING = {
 @command
 def main(argv=None):
     arguments = _typed(docopt(__doc__, argv))
-    from jvi import tables
     from jvi.compat.model_files import read_model
     from jvi.model import from_files
 
     result_file = _outputs(arguments)
-    prefix, names, quiet = (arguments[key] for key in ("<modelprefix>", "--eval", "--quiet"))
+    prefix = arguments["<modelprefix>"]
     files = read_model(prefix)
     model = from_files(files, arguments["--device"])
     data, test, notes = _test_set(model, files, arguments)
-    if not quiet:
+    if not arguments["--quiet"]:
         counts = ", ".join(map(str, arguments["--samples"]))
         print(*(f"note: {note}\n" for note in notes), sep="", end="")
         print(f"{prefix}: {len(test)} test images of {data}, {counts} samples each", flush=True)
     if arguments["--logw"]:
         _write_log_weights(model, test[:LOGW_IMAGES], arguments)
-
-    replications, lines = [], []
-    for replication in range(arguments["--reps"]):
-        results = _evaluate(model, test, arguments, replication)
-        evaluations = [evaluation for evaluation, _ in results]
-        rows = tables.rows(results, names)
-        replications.append([*rows, tables.kl_row(evaluations)])
-        lines += _lines(rows, result_file, print_now=quiet)
-    report = {
-        "model": str(files.path),
-        "data": data,
-        "arguments": {key: value for key, value in arguments.items() if value not in (None, False)},
-        "versions": tables.versions(),
-        "notes": notes,
-        "active_units": _active_units(model, test),
-        "latent_units": model.num_latent,
-        "rows": tables.combine(replications),
-    }
-    if arguments["--bdmc"]:
-        report["rows"] += _bracket(model, arguments)
-    written = _write_table(report, files.prefix, arguments["--table"])
-    if not quiet:
-        print(tables.summary(report, evaluations), written, *lines, sep="\n", flush=True)
-    if arguments["--per-image"]:
-        _write_per_image(tables.per_image(evaluations, names), arguments["--per-image"])
+    lines = []  # of what is finished, to be printed whatever happens later
+    try:
+        rows, evaluations = _replications(model, test, arguments, result_file, lines)
+        if arguments["--bdmc"]:
+            rows += _bracket(model, arguments)
+        about = {"model": str(files.path), "data": data, "notes": notes}
+        _report(about | _about(model, test, arguments) | {"rows": rows}, evaluations, files.prefix)
+        if arguments["--per-image"]:
+            _write_per_image(evaluations, len(test), arguments)
+    finally:
+        _print(lines)
 
 
 def _typed(arguments):
@@ -155,9 +143,11 @@ def _typed(arguments):
         for name in arguments["--eval"].split(",")
         for each in (every if name == "jvi" else [name])
     ]
-    values["--eval"], values["--jvi-order"] = distinct(names, "--eval"), orders[0]
-    values["--samples"] = numbers(arguments, "--samples", least=1)
-    check_request(values["--samples"], names, orders[0], values["--batchsize"], others=["ais"])
+    values["--eval"], values["--jvi-order"] = distinct(names, "--eval"), orders
+    values["--samples"] = counts = numbers(arguments, "--samples", least=1)
+    given = arguments["--ais-chains"] is not None
+    values["--ais-chains"] = numbers(arguments, "--ais-chains", least=1) if given else counts
+    check_request(counts, names, orders[0], values["--batchsize"], others=["ais"])
     settings = {name: values[option] for name, option in ANNEALING.items() if name != "prior"}
     ais.check_request(**settings)
     return values
@@ -165,20 +155,12 @@ def _typed(arguments):
 
 def _outputs(arguments):
     """The result file or None; refuses before the work what could not be written after it."""
-    from os import W_OK, access
-    from pathlib import Path
-
     result_file, table = arguments["--resultfile"], arguments["--table"]
     if result_file == "+":
         result_file = f"{arguments['<modelprefix>']}.test.perf"
     new = [arguments["--logw"], arguments["--per-image"]]
     new += [f"{table}.json", f"{table}.csv"] if table else []
-    for path in map(Path, filter(None, new)):
-        if path.exists() and not arguments["--overwrite"]:
-            raise FileExistsError(f"{path} exists: name another file or give --overwrite")
-    for path in map(Path, filter(None, [*new, result_file])):
-        if not access(path.parent, W_OK):
-            raise PermissionError(f"{path.parent} is no folder that can be written to")
+    check_outputs(new, arguments["--overwrite"], result_file)
     return result_file
 
 
@@ -209,35 +191,60 @@ def _test_set(model, files, arguments):
     return name, datasets.binarise_each(images, arguments["--seed"]), notes
 
 
-def _evaluate(model, test, arguments, replication):
-    """One replication: pairs of an `Evaluation` and the seconds that its pass took."""
-    from jvi import ais, evaluation
+def _replications(model, test, arguments, result_file, lines):
+    """(rows of all replications, evaluations of the last one)."""
+    from jvi import tables
+
+    replications = []
+    for replication in range(arguments["--reps"]):
+        images = test[_images(len(test), arguments, replication)]
+        results = _evaluate(model, images, arguments, replication, lines)
+        rows = tables.rows(results, arguments["--eval"])
+        if result_file:
+            _append(rows, result_file)
+        if arguments["--quiet"]:
+            _print(lines)
+        evaluations = [evaluation for evaluation, _ in results]
+        replications.append([*rows, tables.kl_row(evaluations)])
+    return tables.combine(replications), evaluations
+
+
+def _images(count, arguments, replication):
+    """The numbers of the test images of a replication."""
+    import numpy as np
+
     from jvi.backend import stream
+
+    if not arguments["--bootstrap"]:
+        return np.arange(count)
+    return stream(arguments["--seed"], "bootstrap", replication).integers(count, size=count)
+
+
+def _evaluate(model, test, arguments, replication, lines):
+    """One replication: pairs of an `Evaluation` and the seconds that its pass took.
+
+    `lines` get those of finished passes, also where a later one fails.
+    """
+    from jvi import ais, evaluation, tables
     from jvi.profiling import printed_profile
 
-    names, counts, seed = (arguments[key] for key in ("--eval", "--samples", "--seed"))
-    if arguments["--bootstrap"]:
-        rng = stream(seed, "bootstrap", replication)
-        test = test[rng.integers(len(test), size=len(test))]
-    shared = {"seed": seed, "replication": replication, "progress": not arguments["--quiet"]}
+    names, counts = arguments["--eval"], arguments["--samples"]
+    seed, progress = arguments["--seed"], not arguments["--quiet"]
+    shared = {"seed": seed, "replication": replication, "progress": progress}
     bounds = dict.fromkeys([*names, "vae", "iwae"])  # two of them for the KL divergence
     bounds.pop("ais", None)
-    with printed_profile(arguments["--profile"]):
-        results = _timed(
-            evaluation.evaluations,
-            model,
-            test,
-            counts,
-            bounds,
-            arguments["--jvi-order"],
-            batch_size=arguments["--batchsize"],
-            detail=True,
-            **shared,
-        )
-        if "ais" in names:
-            results += _timed(
-                ais.evaluations, model, test, counts, **shared, **_annealing(arguments)
-            )
+    options = {"order": arguments["--jvi-order"][0], "batch_size": arguments["--batchsize"]}
+    results = []
+    try:
+        with printed_profile(arguments["--profile"]):
+            options |= {"detail": True, **shared}
+            results += _timed(evaluation.evaluations, model, test, counts, bounds, **options)
+            if "ais" in names:
+                options = _annealing(arguments) | shared
+                chains = arguments["--ais-chains"]
+                results += _timed(ais.evaluations, model, test, chains, **options)
+    finally:
+        lines += _lines(tables.rows(results, names))
     return results
 
 
@@ -255,21 +262,40 @@ def _timed(function, *arguments, **options):
     return [(result, seconds) for result in results]
 
 
-def _lines(rows, result_file, print_now):
-    """One replication's lines in the original's format; also appends to the result file."""
-    lines = [
+def _lines(rows):
+    """In the original's format."""
+    return [
         f"{row['mean']:.8f} +/- {row['standard_error']:.8f} "
         f"# logp({row['estimate']}) {row['num_samples']}"
         for row in rows
     ]
-    if print_now:
+
+
+def _print(lines):
+    """Print `lines`, once."""
+    if lines:
         print(*lines, sep="\n", flush=True)
-    if result_file:
-        with open(result_file, "a") as file:
-            for row in rows:
-                numbers = (row[key] for key in ("mean", "standard_error", "seconds"))
-                file.write(",".join(f"{number:.8f}" for number in numbers) + "\n")
-    return lines
+    lines.clear()
+
+
+def _append(rows, result_file):
+    with open(result_file, "a") as file:
+        for row in rows:
+            numbers = (row[key] for key in ("mean", "standard_error", "seconds"))
+            file.write(",".join(f"{number:.8f}" for number in numbers) + "\n")
+
+
+def _about(model, test, arguments):
+    """What a report says beside its rows."""
+    from jvi import tables
+
+    given = {k: v for k, v in arguments.items() if v is not None and v is not False}
+    return {
+        "arguments": given,
+        "versions": tables.versions(),
+        "active_units": _active_units(model, test) if len(test) > 1 else None,
+        "latent_units": model.num_latent,
+    }
 
 
 def _active_units(model, test):
@@ -288,25 +314,39 @@ def _bracket(model, arguments):
     from jvi import ais, tables
 
     num_images = arguments["--images"] or SIMULATED_IMAGES
-    num_chains = min(arguments["--samples"])
+    num_chains = min(arguments["--ais-chains"])
     shared = {"seed": arguments["--seed"], "progress": not arguments["--quiet"]}
     options = {**_annealing(arguments), **shared}
     [(ends, seconds)] = _timed(lambda: [ais.bdmc(model, num_images, num_chains, **options)])
     return tables.combine([tables.sandwich_rows(ends, num_chains, seconds)])
 
 
+def _report(report, evaluations, prefix):
+    """Print and write the table."""
+    from jvi import tables
+
+    arguments = report["arguments"]
+    notes = tables.annealing_notes(report["rows"], "--ais-stepsize" in arguments)
+    report["notes"] += notes
+    quiet = "--quiet" in arguments
+    if not quiet:
+        print(tables.summary(report, evaluations), *(f"note: {note}" for note in notes), sep="\n")
+    written = _write_table(report, prefix, arguments.get("--table"))
+    if not quiet:
+        print(written)
+
+
 def _write_table(report, prefix, wanted):
     """Write JSON and CSV; where, or why not, as a line."""
     from jvi import tables
 
+    if wanted:
+        tables.write(wanted, report)
+        return f"table: {wanted}.json and .csv"
     try:
-        name = wanted or tables.free_prefix(prefix)
-        tables.write(name, report)
+        return f"table: {tables.write_beside(prefix, report)}.json and .csv"
     except OSError as error:
-        if wanted:
-            raise
         return f"note: the table is not written ({error.strerror}); name another place with --table"
-    return f"table: {name}.json and .csv"
 
 
 def _write_log_weights(model, images, arguments):
@@ -321,12 +361,15 @@ def _write_log_weights(model, images, arguments):
         savemat(file, {"logw": log_w})
 
 
-def _write_per_image(arrays, path):
+def _write_per_image(evaluations, count, arguments):
     import numpy as np
 
+    from jvi import tables
     from jvi.files import atomic_write
 
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+    arrays = {"image": _images(count, arguments, arguments["--reps"] - 1)}
+    arrays |= tables.per_image(evaluations, arguments["--eval"])
+    with atomic_write(arguments["--per-image"]) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 

@@ -33,7 +33,7 @@ if __name__ == "__main__":
 
 from docopt import docopt
 
-from jvi.cli import command, number
+from jvi.cli import check_outputs, command, number
 
 
 @command
@@ -50,7 +50,8 @@ def main(argv=None):
 
     prefix = arguments["<modelprefix>"]
     files = read_model(prefix)
-    path = _output(arguments["-o"] or f"{files.prefix}.report.html", arguments["--overwrite"])
+    path = arguments["-o"] or f"{files.prefix}.report.html"
+    check_outputs([path], arguments["--overwrite"])
     model = from_files(files, number(arguments, "--device"))
     name = arguments["--dataset"] or files.meta.get("--dataset")
     if name is None:
@@ -62,19 +63,6 @@ def main(argv=None):
         temporary.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
     if not quiet:
         print(f"report: {path}")
-
-
-def _output(path, overwrite):
-    """`path`, refused before the work where it could not be written after it."""
-    from os import W_OK, access
-    from pathlib import Path
-
-    path = Path(path)
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists: name another file with -o or give --overwrite")
-    if not access(path.parent, W_OK):
-        raise PermissionError(f"{path.parent} is no folder that can be written to")
-    return path
 
 
 if __name__ == "__main__":

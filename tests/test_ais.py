@@ -1,6 +1,7 @@
 """Annealing: a kernel that leaves its density alone, weights that average to p(x), a bracket."""
 
 import math
+import threading
 from itertools import pairwise
 
 import chainer
@@ -11,6 +12,7 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import jvi
+from jvi import ais as annealing
 from jvi import backend, datasets, iwae
 from jvi.ais import (
     FORWARD,
@@ -342,6 +344,22 @@ def test_bdmc_brackets_the_exact_evidence(gaussian):
     assert gaps[1].gap < gaps[0].gap / 3
 
 
+@pytest.mark.parametrize("prior", [False, True])
+def test_reverse_annealing_with_adapted_steps(gaussian, prior):
+    """Each temperature has its step size on the way back, too."""
+    z, x = gaussian.simulate(100)
+    options = {"prior": prior, "num_steps": 4}
+    ends = sandwich(gaussian, z, x, 8, 60, **options)
+    above = ends.upper - gaussian.log_px(x)
+    error = above.std(ddof=1) / math.sqrt(100)
+    assert -3 * error < above.mean() < 3 * error + 0.05 and error < 0.1
+    forward, reverse = (ais(gaussian, x, 8, 60, reverse_from=end, **options) for end in (None, z))
+    assert abs(reverse.acceptance.mean() - 0.65) < 0.08
+    np.testing.assert_allclose(reverse.step_size, forward.step_size, rtol=1e-12)
+    assert ends.acceptance == pytest.approx((forward.acceptance + reverse.acceptance).mean() / 2)
+    assert ends.step_size == pytest.approx(forward.step_size.mean())
+
+
 def test_bdmc_on_images_simulated_from_the_model(binary):
     ends = bdmc(binary, 100, 2, 4, prior=True, step_size=0.5, num_steps=3, seed=5)
     _, x = simulate(binary, 100, 5)
@@ -400,6 +418,46 @@ def test_annealing_leaves_the_models_gradients_alone(binary):
     binary.link.cleargrads()
     ais(binary, np.zeros((2, 10), np.float32), 2, 3, step_size=0.1)
     assert all(parameter.grad is None for parameter in binary.link.params())
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_block_that_fails_ends_the_others_soon(monkeypatch, binary, error):
+    original, begun, transitions = annealing._block, threading.Event(), []
+
+    def block(model, x, settings, key, first, *rest):
+        if first == 0:
+            assert begun.wait(60)
+            raise error
+        return original(model, x, settings, key, first, *rest)
+
+    def move(*arguments):
+        begun.set()
+        transitions.append(1)
+        return hmc(*arguments)
+
+    monkeypatch.setattr(annealing, "_block", block)
+    monkeypatch.setattr(annealing, "hmc", move)
+    monkeypatch.setattr(backend, "ROWS", 4)
+    monkeypatch.setattr(backend, "cores", lambda: 2)
+    with pytest.raises(error):
+        ais(binary, np.zeros((3, 10), np.float32), 4, 3000, num_steps=2, step_size=0.1)
+    assert len(transitions) < 1500
+
+
+def test_a_failure_elsewhere_ends_nothing(monkeypatch, binary):
+    """Not that of a map within an item, nor that of an earlier one."""
+    monkeypatch.setattr(backend, "cores", lambda: 2)
+
+    def fails(item):
+        raise ValueError
+
+    def item(_):
+        with pytest.raises(ValueError):
+            list(backend.parallel_map(fails, range(4), backend.device(-1)))
+        return backend.stopped()
+
+    assert list(backend.parallel_map(item, range(4), backend.device(-1))) == 4 * [False]
+    assert not backend.stopped()
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

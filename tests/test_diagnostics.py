@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jvi import iwae, jackknife
-from jvi.diagnostics import active_units, jackknife_error, pareto_k, summary, trust
+from jvi.diagnostics import active_units, jackknife_error, pareto_k, trust
 
 
 @pytest.fixture
@@ -84,9 +84,7 @@ def test_jackknife_error_of_a_mean_is_the_textbooks(rng):
 @pytest.mark.parametrize("order", [1, 2])
 def test_good_weights_are_trusted(rng, order):
     result = trust(0.5 * rng.normal(size=(1000, 50)), order)
-    assert summary(result) == dict.fromkeys(
-        ("heavy_tail", "few_samples", "large_correction", "doubtful"), 0
-    )
+    assert not result.doubtful.any()
     assert (result.ess > 500).all()
 
 
@@ -100,7 +98,6 @@ def test_one_dominant_weight_raises_every_flag(rng):
     result = trust(log_w, 1)
     for flag in (result.heavy_tail, result.few_samples, result.large_correction, result.doubtful):
         np.testing.assert_array_equal(flag, [False, True, False])
-    assert summary(result)["doubtful"] == 1
     np.testing.assert_allclose(result.correction, jackknife(log_w, 1) - iwae(log_w), rtol=1e-12)
 
 

@@ -135,6 +135,10 @@ def test_every_number_of_the_table_by_hand(run, prefix):
     kl = rows[tables.KL, 40]
     assert kl["mean"] == pytest.approx(rows["vae", 40]["mean"] - rows["iwae", 40]["mean"])
     assert kl["log_likelihood"] == "iwae" and kl["mean"] < 0
+    same = jvi.evaluate(jvi.load(prefix), digits(), 40, ("vae", "iwae")).per_image
+    gap_error = (same["vae"] - same["iwae"]).std(ddof=1) / math.sqrt(FEW)
+    assert kl["standard_error"] == pytest.approx(gap_error, rel=1e-4)
+    assert kl["standard_error"] < rows["vae", 40]["standard_error"] / 2  # another number, that is
 
 
 def active_units_by_hand(prefix):
@@ -190,11 +194,16 @@ def test_the_report_says_how_it_came_about(run, prefix):
     assert report["arguments"]["--seed"] == 5 and report["arguments"]["--samples"] == [16]
     assert report["versions"]["numpy"] == np.__version__
     assert report["rows"][0]["num_images"] == FEW and report["rows"][0]["seconds"] > 0
+    _, report = run("-E", "jvi", "-s", "16", "--jvi-order", "0,1", name="m.evaluation-2")
+    assert report["arguments"]["--seed"] == 0 and type(report["arguments"]["--seed"]) is int
+    assert report["arguments"]["--jvi-order"] == [0, 1]
+    assert "--bdmc" not in report["arguments"] and "--table" not in report["arguments"]
 
 
 def test_what_cannot_be_known_is_null_and_a_dash(run, prefix):
     out, report = run("-E", "iwae,jvi", "-s", "2", images=1)
     iwae, jackknife, _ = report["rows"]
+    assert report["active_units"] is None and "active" not in out
     assert iwae["standard_error"] is None and iwae["sampling_error"] > 0
     assert jackknife["sampling_error"] is None
     assert re.search(r"^jvi +2 +-\d+\.\d{4} +- +\d\.\d$", out, re.MULTILINE)
@@ -215,6 +224,94 @@ def test_no_table_is_ever_lost(run, fails, prefix):
     _, again = run("-s", "7", "--table", table, "--overwrite", name="mine")
     assert again["arguments"]["--samples"] == [7]
     fails("is no folder that can be written to", "--table", prefix.parent / "no" / "such")
+
+
+OUTPUTS = ["--logw", "--per-image", "--table", "--resultfile"]
+
+
+@pytest.mark.parametrize("option", OUTPUTS)
+def test_what_cannot_be_written_is_refused_before_the_work(fails, monkeypatch, tmp_path, option):
+    monkeypatch.setattr(evaluate, "_replications", lambda *_: pytest.fail("has begun"))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.json").mkdir()
+    (tmp_path / "file").write_text("precious")
+    fails(r"folder(\.json)? is a folder", option, tmp_path / "folder", "--overwrite")
+    fails("file is no folder that can be written to", option, tmp_path / "file" / "new")
+
+
+@pytest.mark.parametrize("option", OUTPUTS[1:])
+def test_one_file_cannot_hold_two_outputs(fails, tmp_path, option):
+    name = tmp_path / "same.json"
+    other = name.with_suffix("") if option == "--table" else name
+    fails("same.json is named for two outputs", "--logw", name, option, other)
+    assert not name.exists()
+
+
+def test_a_result_file_is_added_to(run, tmp_path):
+    for name in ("m.evaluation", "m.evaluation-2"):
+        run("-s", "4", "--resultfile", tmp_path / "r", name=name)
+    assert len((tmp_path / "r").read_text().splitlines()) == 2
+
+
+@pytest.fixture
+def stops(prefix, capsys):
+    """The command ends early; the result lines that it has printed, as (estimate, samples)."""
+
+    def stops(status, *options):
+        with pytest.raises(SystemExit) as stop:
+            evaluate.main([*map(str, options), "--images", str(FEW), str(prefix)])
+        assert str(stop.value.code).startswith(str(status))
+        found = map(RESULT.fullmatch, capsys.readouterr().out.splitlines())
+        return [(match[3], int(match[4])) for match in found if match]
+
+    return stops
+
+
+def failing(error, calls=0):
+    """A function that raises after some calls, which it passes on to `original`."""
+
+    def change(original):
+        left = [calls]
+
+        def function(*arguments, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise error
+            return original(*arguments, **options)
+
+        return function
+
+    return change
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (ValueError("damaged"), "error: damaged")]
+)
+def test_what_is_finished_is_printed_whatever_happens_later(
+    monkeypatch, stops, tmp_path, error, status, quiet
+):
+    once, annealed = [("iwae", 4), ("iwae", 8)], ["--ais-temps", "2", "--ais-stepsize", "0.1"]
+    cases = [
+        (ais, "evaluations", 0, ["-E", "ais,iwae", *annealed], once),
+        (ais, "bdmc", 0, ["--bdmc"], once),
+        (evaluate, "_evaluate", 2, ["-r", "3"], 2 * once),
+        (ais, "evaluations", 1, ["-E", "iwae,ais", "-r", "2", *annealed], None),
+        (tables, "write", 0, ["--table", tmp_path / "t"], once),
+        (np, "savez", 0, ["--per-image", tmp_path / "v.npz"], once),
+    ]
+    for module, name, calls, options, expected in cases:
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, failing(error, calls)(getattr(module, name)))
+            expected = expected or [*once, ("ais", 4), ("ais", 8), *once]
+            assert stops(status, "-s", "4,8", *options, *quiet) == expected
+
+
+def test_a_table_that_fails_leaves_nothing_behind(monkeypatch, run, prefix, capsys):
+    monkeypatch.setattr(tables.csv, "DictWriter", failing(OSError(28, "No space left"))(None))
+    evaluate.main(["-s", "4", "--images", "3", str(prefix)])
+    assert "note: the table is not written (No space left)" in capsys.readouterr().out
+    assert not list(prefix.parent.glob("*.evaluation*"))
 
 
 def test_models_in_a_folder_that_cannot_be_written_to(monkeypatch, prefix, capsys):
@@ -265,7 +362,9 @@ def test_arrays_of_several_rows_are_told_apart(run, prefix, tmp_path):
     options = ("--per-image", path, "--ais-temps", "4", "--ais-stepsize", "0.1")
     run("-E", "jvi,ais", "-s", "8,40", *options)
     values = np.load(path)
-    assert values["num_samples"].tolist() == [8, 40, 8, 40]
+    assert values["num_samples"].tolist() == [8, 40]
+    np.testing.assert_array_equal(values["image"], np.arange(FEW))
+    assert values["ais_acceptance@8"].shape == values["ais_step_size@8"].shape == (FEW,)
     log_w = log_weights(prefix, 40)
     for num in (8, 40):
         expected = jvi_by_hand(log_w[:num], 1)
@@ -276,9 +375,32 @@ def test_arrays_of_several_rows_are_told_apart(run, prefix, tmp_path):
     assert "iwae@8" not in values
 
     run("-E", "jvi", "-s", "8", "--per-image", path, "--overwrite", name="m.evaluation-2")
-    names = {"num_samples", "jvi", "jvi_error", "ess", "pareto_k"}
+    names = {"image", "num_samples", "jvi", "jvi_error", "ess", "pareto_k"}
     assert set(np.load(path)) == names | {"heavy_tail", "few_samples", "large_correction"}
     assert np.load(path)["num_samples"] == 8
+
+
+def test_resampled_images_are_told(run, prefix, tmp_path):
+    path = tmp_path / "v.npz"
+    run("-s", "8", "-r", "2", "--bootstrap", "--per-image", path)
+    values = np.load(path)
+    drawn = backend.stream(0, "bootstrap", 1).integers(FEW, size=FEW)
+    np.testing.assert_array_equal(values["image"], drawn)
+    x = digits()[values["image"]]
+    expected = jvi.evaluate(jvi.load(prefix), x, 8, ("iwae",), replication=1).per_image["iwae"]
+    np.testing.assert_allclose(values["iwae"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("reps", [1, 2])
+def test_doubts_are_told_for_each_number_of_samples(run, prefix, reps):
+    out, _ = run("-E", "jvi", "-s", "4,40", "-r", reps)
+    last = "last replication: " if reps > 1 else ""
+    model, x = jvi.load(prefix), digits()
+    results = evaluations(model, x, [4, 40], ["jvi"], replication=reps - 1)
+    for result, num in zip(results, (4, 40), strict=True):
+        line = f"{num} samples: {last}{result.doubts['doubtful']} of {FEW} values are not"
+        assert f"\n{line}" in out
+    assert results[0].doubts["doubtful"] != results[1].doubts["doubtful"]
 
 
 def test_the_log_weight_file_has_noise_of_its_own(run, prefix, tmp_path):
@@ -324,10 +446,87 @@ def test_annealing_meets_importance_sampling(run):
     error = math.hypot(annealed["sampling_error"], exact["sampling_error"])
     assert abs(annealed["mean"] - exact["mean"]) < 3 * error < 0.2
     assert annealed["ess"] > report["rows"][0]["ess"]
-    vae, kl = report["rows"][-2:]
     assert annealed["mean"] > report["rows"][0]["mean"]  # the better bound on log p(x)
-    assert kl["log_likelihood"] == "ais"
-    assert kl["mean"] == pytest.approx(vae["mean"] - annealed["mean"])
+
+
+def test_annealing_has_the_seed_and_the_replication(run, prefix):
+    options = ("--ais-temps", "3", "--ais-stepsize", "0.2", "--ais-steps", "2")
+    _, report = run("-E", "ais", "-s", "4", "-r", "2", "--seed", "7", *options)
+    model, x = jvi.load(prefix), digits(seed=7)
+    settings = {"num_temps": 3, "step_size": 0.2, "num_steps": 2}
+    means = {
+        (seed, r): iwae_by_hand(ais.ais(model, x, 4, seed=seed, replication=r, **settings).log_w)
+        for seed in (0, 7)
+        for r in (0, 1)
+    }
+    means = {key: values.mean() for key, values in means.items()}
+    np.testing.assert_allclose(report["rows"][0]["means"], [means[7, 0], means[7, 1]], atol=1e-4)
+    values = sorted(means.values())
+    assert min(np.diff(values)) > 1e-3
+
+
+def test_annealing_has_chains_of_its_own(run, prefix):
+    """And log p(x) of -KL is theirs, in each replication, even if it is the lower one."""
+    options = ("--ais-temps", "1", "--ais-chains", "3,2", "-r", "2")
+    _, report = run("-E", "iwae,ais", "-s", "5,64", *options)
+    *rows, kl = report["rows"]
+    found = [(row["estimate"], row["num_samples"]) for row in rows]
+    assert found == [("iwae", 5), ("iwae", 64), ("ais", 3), ("ais", 2)]
+    _, vae = run("-E", "vae", "-s", "64", "-r", "2", name="m.evaluation-2")
+    assert rows[1]["mean"] > rows[2]["mean"]
+    assert kl["log_likelihood"] == "ais" and kl["num_samples"] == 64
+    expected = np.subtract(vae["rows"][0]["means"], rows[2]["means"])
+    np.testing.assert_allclose(kl["means"], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("step", "note"),
+    [
+        ("3", "nearly all moves are rejected: give a smaller --ais-stepsize, or none to"),
+        ("0.2", None),
+        ("0.001", "the steps are so short that chains stay: give a larger --ais-stepsize, or none"),
+    ],
+)
+def test_acceptance_is_told(run, prefix, step, note):
+    options = ["--ais-temps", "5", "--ais-steps", "3", "--ais-stepsize", step, "--bdmc"]
+    out, report = run("-E", "ais", "-s", "4", *options)
+    settings = {"num_temps": 5, "num_steps": 3, "step_size": float(step)}
+    model, x = jvi.load(prefix), digits()
+    ends = ais.bdmc(model, FEW, 4, **settings)
+    shares = {"ais": ais.ais(model, x, 4, **settings).acceptance.mean(), "bdmc": ends.acceptance}
+    for row, name in zip((report["rows"][0], report["rows"][-1]), shares, strict=True):
+        assert row["acceptance"] == pytest.approx(shares[name], abs=0.02)
+        assert row["step_size"] == pytest.approx(float(step))
+        share = f"{100 * row['acceptance']:.1f}%"
+        line = f"\n{name}: {share} of the moves accepted, mean step size {float(step):.3g}\n"
+        assert line in out
+        said = f"{name}: {note}" in out and any(note in said for said in report["notes"])
+        assert said if note else "note: " not in out and report["notes"] == []
+
+
+def test_adapted_steps_are_not_called_short(run, monkeypatch):
+    def samples(model, x, *_, **__):
+        return ais.AnnealedSamples(np.zeros((4, len(x))), *np.full((2, len(x)), rate))
+
+    monkeypatch.setattr(ais, "ais", samples)
+    rate = 0.99
+    out, _ = run("-E", "ais", "-s", "4")
+    assert "note: " not in out
+    rate = 0.1
+    out, _ = run("-E", "ais", "-s", "4", name="m.evaluation-2")
+    assert "note: ais: nearly all moves are rejected: give a smaller --ais-stepsize\n" in out
+
+
+def test_bdmc_has_the_seed_and_a_number_of_images(run, prefix):
+    options = ("--ais-temps", "3", "--ais-stepsize", "0.2", "--ais-steps", "2")
+    chains = ("-s", "4", "--ais-chains", "3,2")
+    _, report = run("--bdmc", "--seed", "3", *chains, *options, images=None)
+    settings = {"num_temps": 3, "step_size": 0.2, "num_steps": 2}
+    ends, others = (ais.bdmc(jvi.load(prefix), 100, 2, seed=s, **settings) for s in (3, 0))
+    rows = report["rows"][-3:]
+    assert [(row["num_images"], row["num_samples"]) for row in rows] == 3 * [(100, 2)]
+    assert rows[0]["mean"] == pytest.approx(ends.mean_lower, abs=1e-4)
+    assert abs(others.mean_lower - ends.mean_lower) > 1e-2
 
 
 def test_bdmc_brackets_data_of_the_model(run, prefix):
@@ -369,6 +568,7 @@ def test_bdmc_brackets_data_of_the_model(run, prefix):
         (["-E", "jvi", "-s", "64,2", "--jvi-order", "1,2"], "order 2 needs more than 2 samples"),
         (["--images", "0"], "--images must be at least 1"),
         (["--images", "301"], "--images 301: digits has only 300 test images"),
+        (["--ais-chains", "4,0"], "--ais-chains must be at least 1, not 0"),
         (["--ais-temps", "0"], "--ais-temps must be at least 1"),
         (["--ais-steps", "x"], "--ais-steps must be a whole number"),
         (["--ais-sigma", "0"], "sigma must be positive"),

@@ -279,7 +279,7 @@ def test_a_report_on_an_original_model(legacy, shared, tmp_path, name):
 def test_only_when_told_it_overwrites(model3, tmp_path, capsys):
     path = tmp_path / "r.html"
     path.write_text("precious")
-    fails(["-o", path, model3], "r.html exists: name another file with -o or give --overwrite")
+    fails(["-o", path, model3], "r.html exists: name another file or give --overwrite")
     assert path.read_text() == "precious"
     script.main(["-o", str(path), "--overwrite", "--images", "2", "-s", "2", str(model3)])
     assert capsys.readouterr().out == f"report: {path}\n"
@@ -294,6 +294,8 @@ def test_only_when_told_it_overwrites(model3, tmp_path, capsys):
         (["--images", "1"], "--images must be at least 2, not 1"),
         (["--seed", "-1"], "--seed must be at least 0"),
         (["-o", "no/such/folder/r.html"], "no/such/folder is no folder that can be written to"),
+        (["-o", "README.md/r.html"], "README.md is no folder that can be written to"),
+        (["-o", "tests", "--overwrite"], "tests is a folder: name a file"),
         (["-d", "cifar"], "unknown data set 'cifar'"),
         (["-d", "mnist", "--data-dir", "nowhere"], "nowhere"),
         (["-g", "0"], "GPU 0 cannot be used"),
