@@ -26,6 +26,7 @@ from array_api_compat import device
 from jvi.backend import float64, float64_context, namespace
 
 __all__ = [
+    "constants",
     "count_terms",
     "jackknife",
     "jackknife_and_weights",
@@ -127,7 +128,7 @@ def _check_order(num_samples, order):
 
 
 @lru_cache(typed=True)  # 1 and 1.0 and True are one key otherwise
-def _constants(num_samples, order):
+def constants(num_samples, order):
     """const(K, m), and β_0 = 1, β_1, .., β_m, β_{m+1} = 0."""
     c = jackknife_coefficients(num_samples, order)
     if order > MAX_ORDER:
@@ -154,7 +155,7 @@ def _in_blocks(log_w, order, axis, with_weights):
     if not -log_w.ndim <= axis < log_w.ndim:
         raise ValueError(f"log_w has {log_w.ndim} axes, and axis {axis} is not among them")
     num_samples = log_w.shape[axis]
-    const, beta = _constants(num_samples, order)
+    const, beta = constants(num_samples, order)
     with float64_context(log_w):
         log_w = xp.moveaxis(float64(log_w), axis, 0)
         shape, size = log_w.shape, math.prod(log_w.shape[1:])

@@ -1,4 +1,7 @@
-"""Optimizers: Chainer's, of which Adam updates each parameter in one pass on the CPU."""
+"""Optimizers: Chainer's, of which Adam updates each parameter in one pass on the CPU.
+
+On a GPU `jvi.gpu.FlatAdam` takes Adam's place.
+"""
 
 import chainer
 from chainer.optimizers.adam import AdamRule

@@ -102,27 +102,48 @@ def check_output(prefix, overwrite):
 
 
 class Updater(training.updaters.StandardUpdater):
-    """One gradient step on a binarised batch; all its randomness comes from (seed, iteration)."""
+    """One gradient step on a binarised batch; all its randomness comes from (seed, iteration).
+
+    On a GPU a step is a `jvi.gpu.Step`, which draws other noise than the CPU does; what is reported
+    comes at the end of an epoch, the mean of its steps.
+    """
 
     def __init__(self, images, model, optimizer, settings):
         self.order_sampler = _Order(settings.seed)
+        size = min(settings.batch_size, len(images))  # a larger batch would hold images twice
         iterator = chainer.iterators.SerialIterator(
-            np.arange(len(images)), settings.batch_size, order_sampler=self.order_sampler
+            np.arange(len(images)), size, order_sampler=self.order_sampler
         )
         super().__init__(iterator, optimizer, device=model.device)
         self.images, self.model, self.settings = images, model, settings
         self.objective = objective_for(settings.vae_type, settings.raw)
+        self.gpu_step = None
+        if model.device.xp is not np:
+            from jvi import gpu
+
+            self.gpu_step = gpu.Step(images, model, optimizer, settings, self.objective, CLIP)
 
     def update_core(self):
+        iterator = self.get_iterator("main")
+        rows = np.asarray(iterator.next())
+        if self.gpu_step is None:
+            values = self._step(rows)
+        else:
+            self.gpu_step(rows, self.iteration)
+            values = self.gpu_step.means() if iterator.is_new_epoch else {}
+            if not np.isfinite(list(values.values())).all():
+                raise Diverged("training diverged: what this epoch reports is not finite")
+        prefix = "" if self.settings.vae_type == "jvi+elbo" else "main/"
+        chainer.report({prefix + name: value for name, value in values.items()})
+
+    def _step(self, rows):
         settings, device = self.settings, self.model.device
-        rows = np.asarray(self.get_iterator("main").next())
         rng = backend.stream(settings.seed, "training noise", self.iteration)
         x = device.send(binarise(self.images[rows], rng))
         shape = settings.num_samples, len(rows), self.model.num_latent
         values = self._gradients(x, backend.normals(shape, rng, device))
         self.get_optimizer("main").update()
-        prefix = "" if settings.vae_type == "jvi+elbo" else "main/"
-        chainer.report({prefix + name: value for name, value in summarise(values).items()})
+        return summarise(values)
 
     def _gradients(self, x, eps):
         """Set the parameters' gradients, and return what is reported of each data point.
@@ -146,7 +167,7 @@ class Updater(training.updaters.StandardUpdater):
                 (part * (draws.log_w.shape[1] / len(x))).backward()
             return values, [parameter.grad for parameter in link.params()]
 
-        pieces = _pieces(len(x), settings.num_samples, self.model.device)
+        pieces = backend.pieces(len(x), settings.num_samples, self.model.device)
         parameters = list(self.model.link.params())
         values = []
         for part, gradients in backend.parallel_map(piece, pieces, self.model.device):
@@ -157,12 +178,6 @@ class Updater(training.updaters.StandardUpdater):
                     parameter.grad = gradient
             values.append(part)
         return _joined(values, self.model.device.xp)
-
-
-def _pieces(num_points, num_samples, device):
-    """Slices of a batch that are worked on at once."""
-    size = max(1, backend.rows_at_once(device) // 2 // num_samples)
-    return [slice(start, start + size) for start in range(0, num_points, size)]
 
 
 def _joined(parts, xp):
@@ -190,7 +205,7 @@ def validate(model, images, settings):
     """
     vae_type = "jvi" if settings.vae_type == "jvi+elbo" else settings.vae_type
     objective = objective_for(vae_type)
-    pieces = _pieces(len(images), settings.num_samples, model.device)
+    pieces = backend.pieces(len(images), settings.num_samples, model.device)
 
     def values(number):
         x = model.device.send(images[pieces[number]])

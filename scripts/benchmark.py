@@ -54,7 +54,7 @@ from unittest import mock
 import numpy as np
 from docopt import docopt
 
-from jvi.backend import device
+from jvi.backend import device, to_host
 from jvi.cli import command, number, table
 
 NAMES = {
@@ -358,18 +358,20 @@ def _jvi(link, x, eps, rows, gpu=-1):
     data = Dataset("benchmark", x, x[:1], x[:1], (1, x.shape[1]))
     updater = build_trainer(model, data, settings, "benchmark", {}).updater
 
+    x, eps, rows = model.device.send(x), model.device.send(eps), np.arange(len(x))
+
     def gradients():
         updater._gradients(x, eps)
-        return [parameter.grad.copy() for parameter in _parameters(model.link).values()]
+        return [to_host(parameter.grad).copy() for parameter in _parameters(model.link).values()]
 
     def step():
         updater._gradients(x, eps)
         updater.get_optimizer("main").update()
 
     return Work(
-        lambda: model.log_weights(x, eps=eps),
+        lambda: to_host(model.log_weights(x, eps=eps)),
         gradients,
-        step,
+        step if gpu < 0 else lambda: updater.gpu_step(rows, updater.iteration),
         lambda: evaluate(model, x, len(eps), ("iwae",)),
     )
 

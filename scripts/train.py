@@ -15,7 +15,7 @@ Options:
   -e <epochs>, --epochs <epochs>
                                Number of epochs to train [default: 1000].
   -b <batchsize>, --batchsize <batchsize>
-                               Minibatch size [default: 8192].
+                               Minibatch size, at most the training set [default: 8192].
   --fancy                      Refused: the public original code lacks this model variant.
   --lr <lr>                    Learning rate [default: 1.0e-4].
   --opt <opt>                  Optimizer: "sgd", "smorms3" or "adam" [default: smorms3].

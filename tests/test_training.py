@@ -263,3 +263,9 @@ def test_a_snapshot_of_another_optimizer_is_refused(tmp_path, data):
 def test_chainer_3_snapshots_without_counters_are_refused():
     with pytest.raises(ValueError, match="no entry updater/iteration"):
         from_original({"updater/optimizer:main/t": 1, "extensions/LogReport/_log": 2})
+
+
+def test_a_batch_larger_than_the_data_set_is_the_data_set(tmp_path, data):
+    train(tmp_path / "m", data, epochs=2, batch_size=10**6)
+    log = log_of(tmp_path / "m")
+    assert [(entry["epoch"], entry["iteration"]) for entry in log] == [(1, 1), (2, 2)]

@@ -1,9 +1,9 @@
-"""Draws from and log-densities of diagonal Gaussians."""
+"""Draws from and log-densities of diagonal Gaussians; on a GPU every pass is one kernel."""
 
 import math
 
 import chainer
-from chainer import backend
+import numpy as np
 
 __all__ = ["gaussian_log_density", "gaussian_sample", "standard_normal_log_density"]
 
@@ -48,47 +48,66 @@ class _Sample(chainer.Function):
     def __init__(self, eps):
         self.eps = eps
 
-    def forward(self, inputs):
+    def forward_cpu(self, inputs):
         mean, ln_var = inputs
-        xp = backend.get_array_module(mean)
-        z = xp.exp(0.5 * ln_var) * self.eps
+        z = np.exp(0.5 * ln_var) * self.eps
         z += mean
         return (z,)
 
-    def backward(self, inputs, grad_outputs):
-        (mean, ln_var), (g,) = inputs, grad_outputs
-        xp = backend.get_array_module(mean)
-        return g.sum(axis=0), 0.5 * xp.exp(0.5 * ln_var) * xp.einsum("knd,knd->nd", g, self.eps)
+    def forward_gpu(self, inputs):
+        return (_kernels().sample(*inputs, self.eps),)
+
+    def backward_cpu(self, inputs, grad_outputs):
+        (_, ln_var), (g,) = inputs, grad_outputs
+        return g.sum(axis=0), 0.5 * np.exp(0.5 * ln_var) * np.einsum("knd,knd->nd", g, self.eps)
+
+    def backward_gpu(self, inputs, grad_outputs):
+        return _kernels().sample_backward(grad_outputs[0], inputs[1], self.eps)
 
 
 class _LogDensity(chainer.Function):
-    def forward(self, inputs):
+    def forward_cpu(self, inputs):
         z, mean, ln_var = inputs
-        xp = backend.get_array_module(z)
-        standard = (z - mean) * xp.exp(-0.5 * ln_var)
-        squares = xp.einsum("knd,knd->kn", standard, standard)
+        standard = (z - mean) * np.exp(-0.5 * ln_var)
+        squares = np.einsum("knd,knd->kn", standard, standard)
         return (-0.5 * (squares + ln_var.sum(axis=-1)) - _log_normaliser(z),)
 
-    def backward(self, inputs, grad_outputs):
+    def forward_gpu(self, inputs):
+        return (_kernels().log_density(*inputs),)
+
+    def backward_cpu(self, inputs, grad_outputs):
         (z, mean, ln_var), (g,) = inputs, grad_outputs
-        xp = backend.get_array_module(z)
-        inverse_scale = xp.exp(-0.5 * ln_var)
+        inverse_scale = np.exp(-0.5 * ln_var)
         standard = (z - mean) * inverse_scale
         weighted = g[:, :, None] * standard
-        for_ln_var = xp.einsum("knd,knd->nd", weighted, standard) - g.sum(axis=0)[:, None]
+        for_ln_var = np.einsum("knd,knd->nd", weighted, standard) - g.sum(axis=0)[:, None]
         for_z = weighted * inverse_scale
         return -for_z, for_z.sum(axis=0), 0.5 * for_ln_var
 
+    def backward_gpu(self, inputs, grad_outputs):
+        return _kernels().log_density_backward(*grad_outputs, *inputs)
+
 
 class _StandardLogDensity(chainer.Function):
-    def forward(self, inputs):
+    def forward_cpu(self, inputs):
         (z,) = inputs
-        xp = backend.get_array_module(z)
-        return (-0.5 * xp.einsum("knd,knd->kn", z, z) - _log_normaliser(z),)
+        return (-0.5 * np.einsum("knd,knd->kn", z, z) - _log_normaliser(z),)
 
-    def backward(self, inputs, grad_outputs):
+    def forward_gpu(self, inputs):
+        return (_kernels().standard_log_density(*inputs),)
+
+    def backward_cpu(self, inputs, grad_outputs):
         return (-grad_outputs[0][:, :, None] * inputs[0],)
+
+    def backward_gpu(self, inputs, grad_outputs):
+        return (_kernels().standard_log_density_backward(*grad_outputs, *inputs),)
 
 
 def _log_normaliser(z):
     return 0.5 * z.shape[-1] * math.log(2 * math.pi)
+
+
+def _kernels():
+    from jvi.functions.kernels import on_cupy
+
+    return on_cupy

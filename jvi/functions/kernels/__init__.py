@@ -15,7 +15,7 @@ absolute_beside(h, bias, z) -> (rows, H + D)
 times_sign(g, h)
     Multiplies the first H columns of g by the sign of h, which is 0 at 0.
 adam(param, grad, m, v, rates, step, eps)
-    Adam's step in place (not for CuPy, where Chainer has it): m and v move towards grad and grad^2
+    Adam's step in place (not for CuPy: `jvi.gpu.FlatAdam`): m and v move towards grad and grad^2
     by `rates`, param by -step m / (sqrt(v) + eps).
 
 A nan in stays a nan out. Numba is used for float32 where it is installed: scripts/benchmark.py

@@ -1,15 +1,17 @@
 // The passes between a step's matrix products on a GPU. T is float or double: -DREAL=...
 //
-// Arrays are C-contiguous, of T unless said otherwise. Where a kernel says "rows", every block works
-// on one row and its threads share the columns; sums over a block need a power of two of threads.
+// Arrays are C-contiguous, of T unless said otherwise. Where a kernel says "rows", every block
+// works on one row and its threads share the columns; sums over a block need a power of two of
+// threads.
 
 #ifndef REAL
 #define REAL float
 #endif
 typedef REAL T;
 typedef long long Size;
-typedef unsigned long long Bits;
 
+#define INFINITE (-log(0.0))  // NVRTC has no INFINITY
+#define KERNEL extern "C" __global__ void
 #define ROWS(row) const Size row = blockIdx.x
 #define COLUMNS(j, width) for (Size j = threadIdx.x; j < (width); j += blockDim.x)
 
@@ -28,8 +30,7 @@ __device__ double block_sum(double value) {
 
 // ---- Network. Rows of the decoder are samples and images, k * N + n.
 
-extern "C" __global__ void bernoulli(const T* x, const T* bias, T* logits, T* out, Size N,
-                                     Size pixels, Size residual) {
+KERNEL bernoulli(const T* x, const T* bias, T* logits, T* out, Size N, Size pixels, Size residual) {
     ROWS(row);
     const T* image = x + row % N * pixels;
     T* h = logits + row * pixels;
@@ -44,7 +45,7 @@ extern "C" __global__ void bernoulli(const T* x, const T* bias, T* logits, T* ou
     if (threadIdx.x == 0) out[row] = sum;
 }
 
-extern "C" __global__ void crelu(const T* h, const T* bias, T* out, Size half) {
+KERNEL crelu(const T* h, const T* bias, T* out, Size half) {
     ROWS(row);
     COLUMNS(j, half) {
         const T a = h[row * half + j] + bias[j];
@@ -53,19 +54,17 @@ extern "C" __global__ void crelu(const T* h, const T* bias, T* out, Size half) {
     }
 }
 
-extern "C" __global__ void crelu_backward(const T* g, const T* out, const T* scale, T* d, Size half,
-                                          Size scaled) {
+KERNEL crelu_backward(const T* g, const T* out, const T* scale, T* d, Size half, Size scaled) {
     ROWS(row);
     const T factor = scaled ? scale[row] : T(1);
     COLUMNS(j, half) {
         const Size positive = row * 2 * half + j, negative = positive + half;
-        const T a = out[positive] > 0 ? g[positive] : T(0), b = out[negative] > 0 ? g[negative] : T(0);
-        d[row * half + j] = factor * (a - b);
+        const T a = out[positive] > 0 ? g[positive] : T(0);
+        d[row * half + j] = factor * (a - (out[negative] > 0 ? g[negative] : T(0)));
     }
 }
 
-extern "C" __global__ void absolute_beside(const T* bias, const T* z, T* h, T* out, Size half,
-                                           Size D) {
+KERNEL absolute_beside(const T* bias, const T* z, T* h, T* out, Size half, Size D) {
     ROWS(row);
     COLUMNS(j, half + D) {
         T a = j < half ? h[row * half + j] + bias[j] : z[row * D + j - half];
@@ -74,7 +73,7 @@ extern "C" __global__ void absolute_beside(const T* bias, const T* z, T* h, T* o
     }
 }
 
-extern "C" __global__ void times_sign(const T* h, T* g, Size half, Size width) {
+KERNEL times_sign(const T* h, T* g, Size half, Size width) {
     ROWS(row);
     COLUMNS(j, half) {
         const T a = h[row * half + j];
@@ -84,15 +83,17 @@ extern "C" __global__ void times_sign(const T* h, T* g, Size half, Size width) {
 
 // ---- Gaussians: z, eps (K, N, D), mean, ln_var (N, D). Rows of the backward passes are n.
 
-extern "C" __global__ void sample(const T* mean, const T* ln_var, const T* eps, T* z, Size N,
-                                  Size D) {
+KERNEL sample(const T* mean, const T* ln_var, const T* eps, T* z, Size N, Size D) {
     ROWS(row);
     const Size n = row % N;
-    COLUMNS(d, D) z[row * D + d] = mean[n * D + d] + exp(T(0.5) * ln_var[n * D + d]) * eps[row * D + d];
+    COLUMNS(d, D) {
+        const T deviation = exp(T(0.5) * ln_var[n * D + d]);
+        z[row * D + d] = mean[n * D + d] + deviation * eps[row * D + d];
+    }
 }
 
-extern "C" __global__ void sample_backward(const T* g, const T* ln_var, const T* eps, T* g_mean,
-                                           T* g_ln_var, Size K, Size N, Size D) {
+KERNEL sample_backward(const T* g, const T* ln_var, const T* eps, T* g_mean, T* g_ln_var, Size K,
+                       Size N, Size D) {
     ROWS(n);
     COLUMNS(d, D) {
         T sum = 0, by_eps = 0;
@@ -106,8 +107,8 @@ extern "C" __global__ void sample_backward(const T* g, const T* ln_var, const T*
     }
 }
 
-extern "C" __global__ void log_density(const T* z, const T* mean, const T* ln_var, T* out, Size N,
-                                       Size D, Size standard) {
+KERNEL log_density(const T* z, const T* mean, const T* ln_var, T* out, Size N, Size D,
+                   Size standard) {
     ROWS(row);
     const Size n = row % N;
     double sum = 0;
@@ -123,9 +124,8 @@ extern "C" __global__ void log_density(const T* z, const T* mean, const T* ln_va
     if (threadIdx.x == 0) out[row] = -0.5 * sum;
 }
 
-extern "C" __global__ void log_density_backward(const T* g, const T* z, const T* mean,
-                                                const T* ln_var, T* g_z, T* g_mean, T* g_ln_var,
-                                                Size K, Size N, Size D) {
+KERNEL log_density_backward(const T* g, const T* z, const T* mean, const T* ln_var, T* g_z,
+                            T* g_mean, T* g_ln_var, Size K, Size N, Size D) {
     ROWS(n);
     COLUMNS(d, D) {
         const T centre = mean[n * D + d], inverse = exp(T(-0.5) * ln_var[n * D + d]);
@@ -141,7 +141,7 @@ extern "C" __global__ void log_density_backward(const T* g, const T* z, const T*
     }
 }
 
-extern "C" __global__ void standard_log_density_backward(const T* g, const T* z, T* g_z, Size D) {
+KERNEL standard_log_density_backward(const T* g, const T* z, T* g_z, Size D) {
     ROWS(row);
     COLUMNS(d, D) g_z[row * D + d] = -g[row] * z[row * D + d];
 }
@@ -162,12 +162,12 @@ __device__ double h(double s, double t, double miss) { return s * t * (2 + s + t
 // JVI of order 1 or 2 and its weights u, the algorithm of jvi/jackknife.py with its names; its
 // constants are const, beta_1 and beta_2. SERIES + 1 is where its padded power sums end.
 #define SERIES 13
-__device__ double jackknife(const LogWeights& log_w, Size K, int order, double constant, double beta1,
-                            double beta2, double* u) {
+__device__ double jackknife(const LogWeights& log_w, Size K, int order, double constant,
+                            double beta1, double beta2, double* u) {
     const int M = order + 1;
     const double GAP = 40, ZERO = -1e300;
     const Size N = log_w.N, n = log_w.n;
-    double log_top[3] = {-INFINITY, -INFINITY, -INFINITY}, top[3] = {1, 0, 0}, excess[3] = {0, 0, 0};
+    double log_top[3] = {-INFINITE, -INFINITE, -INFINITE}, top[3] = {1, 0, 0}, excess[3] = {0};
     Size who[3] = {-1, -1, -1};
     for (Size k = 0; k < K; ++k) {
         double x = fmax(log_w(k), ZERO);
@@ -196,13 +196,13 @@ __device__ double jackknife(const LogWeights& log_w, Size K, int order, double c
     for (int a = 0; a < M; ++a) top[a] /= total;
     const double others[3] = {top[1] + top[2] + rest_sum, 1 - top[1], 1 - top[2]};
 
-    double t_top[3] = {0, 0, 0}, t_sum = 0, E1 = 0, E2 = 0, sums[SERIES + 2] = {0}, across[3] = {0, 0, 0};
+    double t_top[3] = {0}, across[3] = {0}, sums[SERIES + 2] = {0}, t_sum = 0, E1 = 0, E2 = 0;
     for (int a = 0; a < M; ++a) t_top[a] = top[a] / others[a], E1 -= log(others[a]);
     for (Size k = 0; k < K; ++k) {
         const double r = u[k * N + n] *= scale, t = r / (1 - r);
         t_sum += t;
         E1 -= log1p(-r);
-        if (order < 2 || r == 0) continue;
+        if (order < 2) continue;
         E2 -= 0.5 * log1p(-t * t);
         double power = 1;
         for (int p = 1; p <= SERIES; ++p) sums[p] += power *= t;
@@ -211,36 +211,33 @@ __device__ double jackknife(const LogWeights& log_w, Size K, int order, double c
             across[a] += h(t_top[a], t, 1 - t_top[a] * t);
         }
     }
-    double within = 0, h_pairs[3] = {0, 0, 0};  // of the pairs that lack top sample 0, 1, 2
+    double within = 0, h_pairs[3] = {0};  // of the pairs that lack top sample 0, 1, 2
     if (order == 2) {
         for (int p = 1; p <= SERIES; ++p) E2 -= 0.5 * sums[p] * sums[p] / p;
         for (int lacking = 0; lacking < 3; ++lacking) {
             const double s = t_top[lacking == 0], t = t_top[lacking == 2 ? 1 : 2];
-            const double miss = lacking == 2 ? (top[2] + rest_sum) / (others[0] * others[1]) : 1 - s * t;
+            const double without_both = top[2] + rest_sum;
+            const double miss = lacking == 2 ? without_both / (others[0] * others[1]) : 1 - s * t;
             h_pairs[lacking] = h(s, t, miss);
             E2 += log(miss);
         }
     }
+    const auto row_sum = [&](double t) {  // over the rest, without the sample itself
+        double sum = 0;
+        for (int p = SERIES; p > 0; --p)
+            sum = t * (sum + (p > 1 ? sums[p - 1] : 0.0) + 2 * sums[p] + sums[p + 1]);
+        return sum - 2 * t * t / (1 - t);
+    };
+    for (Size k = 0; order == 2 && k < K; ++k)
+        within += 0.5 * row_sum(u[k * N + n] / (1 - u[k * N + n]));
     const double gamma0 = 1 + beta1, gamma1 = beta1 + beta2, gamma2 = beta2;
     const double t_all = t_top[0] + t_top[1] + t_top[2] + t_sum;
-    for (int pass = 0; pass < 2; ++pass) {  // the first only for `within`
-        if (pass == 0 && order < 2) continue;
-        for (Size k = 0; k < K; ++k) {
-            const double r = u[k * N + n], t = r / (1 - r);
-            if (r == 0) continue;
-            double row = 0, F2 = 0;
-            for (int p = SERIES; order == 2 && p > 0; --p)
-                row = t * (row + (p > 1 ? sums[p - 1] : 0.0) + 2 * sums[p] + sums[p + 1]);
-            if (order == 2) row -= 2 * t * t / (1 - t);
-            if (pass == 0) {
-                within += 0.5 * row;
-                continue;
-            }
-            if (order == 2) F2 = within - row;
-            for (int a = 0; order == 2 && a < 3; ++a)
-                F2 += across[a] + h_pairs[a] - h(t_top[a], t, 1 - t_top[a] * t);
-            u[k * N + n] = r * (gamma0 - gamma1 * (t_all - t) + gamma2 * F2);
-        }
+    for (Size k = 0; k < K; ++k) {
+        const double r = u[k * N + n], t = r / (1 - r);
+        double F2 = order == 2 ? within - row_sum(t) : 0.0;
+        for (int a = 0; order == 2 && a < 3; ++a)
+            F2 += across[a] + h_pairs[a] - h(t_top[a], t, 1 - t_top[a] * t);
+        u[k * N + n] = r * (gamma0 - gamma1 * (t_all - t) + gamma2 * F2);
     }
     for (int a = 0; a < M; ++a) {
         double F1 = t_sum, F2 = within + h_pairs[a];
@@ -250,36 +247,38 @@ __device__ double jackknife(const LogWeights& log_w, Size K, int order, double c
     }
     const double value = log_top[0] + log(total) + constant + beta1 * (excess[1] + E1)
                          - beta2 * excess[2] + beta2 * E2;
-    return value > 1e250 ? INFINITY : value < -1e250 ? -INFINITY : value;
+    return value > 1e250 ? INFINITE : value < -1e250 ? -INFINITE : value;
 }
 
-// Gradients of the loss by log p(x|z) and log p(z), and by log q(z|x) where it is not 0; `scale` for
-// the path through z; and columns of what is reported. The kinds of weights are jvi.gpu's. Of
-// orders other than 1 and 2, u and column 2 are given. images: how many the whole batch has.
-extern "C" __global__ void estimate(const T* log_px, const T* log_pz, const T* log_qz, const T* kl,
-                                    T* g_model, T* g_path, T* scale, double* u, double* columns,
-                                    Size K, Size N, Size images, Size order, double constant,
-                                    double beta1, double beta2, Size model, Size path, Size has_kl) {
+// Gradients of the loss by log p(x|z) and log p(z), and by log q(z|x) where it is not 0; `scale`
+// for the path through z; and columns of what is reported. The kinds of weights are jvi.gpu's.
+// Above order 2, u and column 2 are given. images: how many the whole batch has.
+KERNEL estimate(const T* log_px, const T* log_pz, const T* log_qz, const T* kl, T* g_model,
+                T* g_path, T* scale, double* u, double* columns, Size K, Size N, Size images,
+                Size order, double constant, double beta1, double beta2, Size model, Size path,
+                Size has_kl) {
     const Size n = Size(blockIdx.x) * blockDim.x + threadIdx.x;
     if (n >= N) return;
     const LogWeights log_w = {log_px, log_pz, log_qz, N, n};
-    double largest = -INFINITY, elbo = 0, logp = 0;
+    double largest = -INFINITE, elbo = 0, logp = 0;
     for (Size k = 0; k < K; ++k) {
         largest = fmax(largest, log_w(k));
         elbo += log_w(k) / K;
         logp += log_px[k * N + n] / double(K);
     }
-    double jvi = -columns[2 * N + n], sum = 0, squares = 0, by_px = 0, kept = 0;
+    double jvi = 0, sum = 0, squares = 0, by_px = 0, kept = 0;
     if (order == 1 || order == 2) jvi = jackknife(log_w, K, order, constant, beta1, beta2, u);
+    if (order > 2) jvi = -columns[2 * N + n];
     for (Size k = 0; k < K; ++k) {
         const double v = exp(log_w(k) - largest);
         sum += v, squares += v * v, by_px += v * log_px[k * N + n];
+        if (order == 0) u[k * N + n] = v;
         kept += fmax(u[k * N + n], 0.0);
     }
     for (Size k = 0; k < K; ++k) {
         const Size i = k * N + n;
         const double v = exp(log_w(k) - largest) / sum, clipped = fmax(u[i], 0.0) / kept;
-        const double kinds[] = {1.0 / K, v, u[i], clipped, v * v};
+        const double kinds[] = {1.0 / K, v, order == 0 ? v : u[i], clipped, v * v};
         const double b = kinds[path];
         double a = kinds[model];
         if (model != path) a = copysign(fmax(fabs(a), 1e-12), a < 0 ? -1.0 : 1.0);
@@ -287,14 +286,15 @@ extern "C" __global__ void estimate(const T* log_px, const T* log_pz, const T* l
         g_path[i] = b / images;
         scale[i] = b / a;
     }
-    const double nothing = has_kl ? double(kl[n]) : 0.0, iwae = largest + log(sum / K);
-    const double values[] = {-elbo, -iwae, -(elbo - elbo + jvi), logp, -by_px / sum,
-                             sum * sum / squares, nothing, nothing - logp, jvi - iwae};
+    const double divergence = has_kl ? double(kl[n]) : 0.0, iwae = largest + log(sum / K);
+    jvi = elbo - elbo + (order == 0 ? iwae : jvi);
+    const double values[] = {-elbo, -iwae, -jvi, logp, -by_px / sum,
+                             sum * sum / squares, divergence, divergence - logp, jvi - iwae};
     for (int c = 0; c < 9; ++c) columns[c * N + n] = values[c];
 }
 
 // A row is a column of `estimate`: adds its mean and variance over data points to sums (2, rows).
-extern "C" __global__ void summarise(const double* columns, double* sums, Size N) {
+KERNEL summarise(const double* columns, double* sums, Size N) {
     ROWS(row);
     double mean = 0, variance = 0;
     COLUMNS(n, N) mean += columns[row * N + n];
@@ -304,14 +304,14 @@ extern "C" __global__ void summarise(const double* columns, double* sums, Size N
     if (threadIdx.x == 0) sums[row] += mean, sums[gridDim.x + row] += variance;
 }
 
-// ---- Adam, over one buffer in which every parameter has a place [starts[p], starts[p] + sizes[p]).
+// ---- Adam, over one buffer in which parameter p has the place [starts[p], starts[p] + sizes[p]).
 
 // Collects gradients in one buffer, and the sum of their squares for each block.
 #define SOURCE(p) const T *g##p
-extern "C" __global__ void gather(SOURCE(0), SOURCE(1), SOURCE(2), SOURCE(3), SOURCE(4), SOURCE(5),
-                                  SOURCE(6), SOURCE(7), SOURCE(8), SOURCE(9), SOURCE(10), SOURCE(11),
-                                  SOURCE(12), SOURCE(13), SOURCE(14), SOURCE(15), const Size* starts,
-                                  const Size* sizes, T* flat, double* squares, Size count) {
+KERNEL gather(SOURCE(0), SOURCE(1), SOURCE(2), SOURCE(3), SOURCE(4), SOURCE(5), SOURCE(6),
+              SOURCE(7), SOURCE(8), SOURCE(9), SOURCE(10), SOURCE(11), SOURCE(12), SOURCE(13),
+              SOURCE(14), SOURCE(15), const Size* starts, const Size* sizes, T* flat,
+              double* squares, Size count) {
     const T* sources[] = {g0, g1, g2, g3, g4, g5, g6, g7, g8, g9, g10, g11, g12, g13, g14, g15};
     Size p = 0, i = starts[0] + Size(blockIdx.x) * blockDim.x + threadIdx.x;
     double sum = 0;
@@ -326,9 +326,8 @@ extern "C" __global__ void gather(SOURCE(0), SOURCE(1), SOURCE(2), SOURCE(3), SO
 }
 
 // One step, number t, with the gradient scaled down to length `clip` where it is longer.
-extern "C" __global__ void adam(const T* grad, const double* squares, const Size* t, T* param, T* m,
-                                T* v, Size size, Size parts, double clip, double alpha, double beta1,
-                                double beta2, double eps) {
+KERNEL adam(const T* grad, const Size* t, const double* squares, T* param, T* m, T* v, Size size,
+            Size parts, double clip, double alpha, double beta1, double beta2, double eps) {
     double sum = 0;
     COLUMNS(i, parts) sum += squares[i];
     const double rate = clip / sqrt(block_sum(sum));
@@ -340,55 +339,5 @@ extern "C" __global__ void adam(const T* grad, const double* squares, const Size
         m[i] += T(1 - beta1) * (g - m[i]);
         v[i] += T(1 - beta2) * (g * g - v[i]);
         param[i] -= step * m[i] / (sqrt(v[i]) + T(eps));
-    }
-}
-
-// ---- Random numbers: Philox-4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2,
-// 3"). The counter is (place in the sequence of a data point, data point, iteration).
-
-struct Four {
-    unsigned word[4];
-};
-
-__device__ Four philox(Four c, unsigned key0, unsigned key1) {
-    for (int round = 0; round < 10; ++round) {
-        const Bits a = Bits(0xD2511F53u) * c.word[0], b = Bits(0xCD9E8D57u) * c.word[2];
-        c = {unsigned(b >> 32) ^ c.word[1] ^ key0, unsigned(b), unsigned(a >> 32) ^ c.word[3] ^ key1,
-             unsigned(a)};
-        key0 += 0x9E3779B9u, key1 += 0xBB67AE85u;
-    }
-    return c;
-}
-
-__device__ Four bits(Size key, Size place, Size point, Size iteration) {
-    const Four counter = {unsigned(place), unsigned(point), unsigned(iteration), unsigned(iteration >> 32)};
-    return philox(counter, unsigned(key), unsigned(key >> 32));
-}
-
-// Standard normal out (K, N, D), float, rows k * N + n: samples from first_sample on of the data
-// points from first_point on (Box and Muller 1958). Every sample begins a counter of its own.
-extern "C" __global__ void normals(const Size* iteration, float* out, Size N, Size D, Size key,
-                                   Size first_sample, Size first_point) {
-    ROWS(row);
-    const Size quads = (D + 3) / 4, place = (first_sample + row / N) * quads;
-    COLUMNS(quad, quads) {
-        const Four four = bits(key, place + quad, first_point + row % N, *iteration);
-        for (int i = 0; i < 4 && 4 * quad + i < D; ++i) {
-            const float u = four.word[i & 2] * 0x1p-32f + 0x1p-33f, angle = four.word[i | 1] * 0x1p-31f;
-            const float turned = i & 1 ? sinpif(angle) : cospif(angle);
-            out[row * D + 4 * quad + i] = sqrtf(-2 * logf(u)) * turned;
-        }
-    }
-}
-
-// Rows are those of the batch: pixels of image rows[row] become 1 with their grey value's probability.
-extern "C" __global__ void binarise(const float* images, const Size* iteration, const Size* rows,
-                                    T* x, Size pixels, Size key) {
-    ROWS(row);
-    const float* image = images + rows[row] * pixels;
-    COLUMNS(quad, (pixels + 3) / 4) {
-        const Four four = bits(key, quad, row, *iteration);
-        for (int i = 0; i < 4 && 4 * quad + i < pixels; ++i)
-            x[row * pixels + 4 * quad + i] = four.word[i] * 0x1p-32 < image[4 * quad + i];
     }
 }

@@ -1,4 +1,4 @@
-"""The kernels on a GPU: kernels.cu, compiled when first used, once for each precision.
+"""The kernels on a GPU: CUDA sources, compiled when first used, once for each precision.
 
 Each function here allocates what its kernel writes and says how many blocks of threads it takes.
 Beside the contract of all three implementations there are the Gaussians, the estimators, Adam and
@@ -14,8 +14,8 @@ from chainer import backend
 __all__ = [
     *("absolute_beside", "adam_step", "bernoulli", "binarise", "crelu", "crelu_backward"),
     *("estimate", "gather", "log_density", "log_density_backward", "normals", "sample"),
-    *("sample_backward", "standard_log_density", "standard_log_density_backward", "summarise"),
-    "times_sign",
+    *("sample_backward", "source", "standard_log_density", "standard_log_density_backward"),
+    *("summarise", "times_sign"),
 ]
 
 THREADS = 128
@@ -33,19 +33,29 @@ def _kernel(name, dtype):
 def _module(dtype):
     import cupy
 
-    source = Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
     real = {"float32": "float", "float64": "double"}[dtype]
-    return cupy.RawModule(code=source, options=("-std=c++17", f"-DREAL={real}"))
+    return cupy.RawModule(code=source(), options=("-std=c++17", f"-DREAL={real}"))
 
 
-def _launch(name, blocks, inputs, outputs, *sizes, threads=THREADS, dtype=None):
-    """Launch a kernel, whose arguments are in this order; inputs may be strided."""
-    xp = backend.get_array_module(*outputs)
-    inputs = [xp.ascontiguousarray(array) for array in inputs]
-    if not all(array.flags.c_contiguous for array in outputs):
+def source():
+    """The CUDA source of all kernels."""
+    files = (Path(__file__).with_name(name) for name in ("kernels.cu", "random.cu"))
+    return "".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def _launch(name, blocks, reals, others, *sizes, threads=None, dtype=None):
+    """Launch a kernel, whose arguments are in this order; `dtype` is that of the first of `others`.
+
+    `reals` are only read: they are made contiguous and, but for integers, of this precision.
+    `others` are written, or of a precision of their own.
+    """
+    xp, dtype = backend.get_array_module(*others), dtype or others[0].dtype
+    reals = [xp.ascontiguousarray(a, dtype if a.dtype.kind == "f" else None) for a in reals]
+    if not all(array.flags.c_contiguous for array in others):
         raise ValueError(f"{name} writes to contiguous arrays only")
-    kernel = _kernel(name, (dtype or outputs[0].dtype).name)
-    kernel((blocks,), (threads,), (*inputs, *outputs, *sizes))
+    # Types whose sizes CuPy says: long long and double.
+    sizes = [np.int64(size) if isinstance(size, int) else np.float64(size) for size in sizes]
+    _kernel(name, dtype.name)((blocks,), (threads or THREADS,), (*reals, *others, *sizes))
 
 
 def _empty(like, *shapes):
@@ -123,10 +133,11 @@ def standard_log_density_backward(g, z):
 def estimate(terms, kl, u, columns, images, order, constants, kinds):
     """Gradient weights and reported values of log p(x|z), log p(z), log q(z|x), each (K, N).
 
-    `u`, (K, N), and `columns`, (9, N), are float64: for orders 1 and 2 of the jackknife scratch and
-    output, otherwise they hold the jackknife's weights and, in column 2, minus its value; the
-    other columns are written. `kinds` are the numbers of the weights for model and path. Returns
-    (by log p(x|z) and log p(z), by log q(z|x), scale of the path), each (K, N).
+    `u`, (K, N), and `columns`, (9, N), are float64. Up to order 2 they are only written; above,
+    they hold the jackknife's weights and, in column 2, minus its value. `kinds` are the numbers of
+    the weights for model and path, `images` is the size of the batch that this is a piece of.
+    Returns the loss's derivatives by log p(x|z) or log p(z), and by log q(z|x), and the factor for
+    the gradient by z on its way to the encoder, each (K, N).
     """
     gradients = _empty(terms[0], *[terms[0].shape] * 3)
     num_samples, num_points = terms[0].shape
@@ -141,9 +152,8 @@ def estimate(terms, kl, u, columns, images, order, constants, kinds):
 
 def summarise(columns, sums, dtype):
     """Add means and variances of the columns, (C, N), to sums, (2, C)."""
-    _launch(
-        "summarise", len(columns), [columns], [sums], columns.shape[1], threads=WIDE, dtype=dtype
-    )
+    count, size = columns.shape
+    _launch("summarise", count, [], [columns, sums], size, threads=WIDE, dtype=dtype)
 
 
 def gather(gradients, starts, sizes, flat):
@@ -159,13 +169,10 @@ def gather(gradients, starts, sizes, flat):
 
 def adam_step(grad, squares, t, param, m, v, clip, hyperparameters):
     """Adam's step number `t` (on the device), with the gradient clipped to length `clip`."""
-    rates = hyperparameters.alpha, hyperparameters.beta1, hyperparameters.beta2, hyperparameters.eps
-    sizes = grad.size, squares.size, clip, *rates
-    _launch("adam", WIDE, [grad, squares, t], [param, m, v], *map(_number, sizes), threads=WIDE)
-
-
-def _number(x):
-    return x if isinstance(x, int) else float(x)
+    h = hyperparameters
+    numbers = map(float, (clip, h.alpha, h.beta1, h.beta2, h.eps))
+    sizes, others = (grad.size, squares.size), [squares, param, m, v]
+    _launch("adam", WIDE, [grad, t], others, *sizes, *numbers, threads=WIDE, dtype=grad.dtype)
 
 
 def normals(shape, key, iteration, first_sample=0, first_point=0):
