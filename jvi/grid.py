@@ -2,6 +2,7 @@
 
 The noise of a data point is drawn from a stream of its own, sample after sample: a result depends
 on neither the blocks nor the number of cores, and K samples are the first K of any larger number.
+On a GPU the noise is drawn there, and is other noise.
 """
 
 import chainer
@@ -50,10 +51,9 @@ def log_weight_grid(model, x, num_samples, seed, replication, first):
     ValueError
         For log-weights that are not finite.
     """
-    rngs = [
-        backend.stream(seed, "evaluation noise", replication, first + index)
-        for index in range(len(x))
-    ]
+    noise = (_noise if model.device.xp is np else _gpu_noise)(
+        model, seed, replication, first, len(x)
+    )
     shape = num_samples, len(x)
     log_w, log_px = np.empty(shape), np.empty(shape)
     # Worker threads do not inherit NumPy's settings; what is not finite is reported below.
@@ -61,9 +61,8 @@ def log_weight_grid(model, x, num_samples, seed, replication, first):
         q = model.link.posterior(x)
         kl = backend.to_host(model.link.kl(q).array).astype(np.float64)
         for samples, images in _chunks(*shape, backend.rows_at_once(model.device)):
-            noise = _noise(rngs[images], samples.stop - samples.start, model)
             part = tuple(parameter.array[images] for parameter in q)
-            terms = model.log_terms(x[images], part, noise)
+            terms = model.log_terms(x[images], part, noise(samples, images))
             chunk = samples, images
             log_w[chunk], log_px[chunk] = map(backend.to_host, terms)
     bad = ~np.isfinite(log_w).all(axis=0)
@@ -88,9 +87,30 @@ def _chunks(num_samples, num_images, rows):
             yield slice(k, min(k + some, num_samples)), slice(i, min(i + images, num_images))
 
 
-def _noise(rngs, num_samples, model):
-    """Standard normal noise, shape (K, N, D), on the model's device, of a stream per image."""
-    noise = np.empty((len(rngs), num_samples, model.num_latent), np.float32)
-    for rng, out in zip(rngs, noise, strict=True):
-        rng.standard_normal(dtype=np.float32, out=out)
-    return model.device.send(noise.transpose(1, 0, 2))
+def _noise(model, seed, replication, first, num_images):
+    """A function that gives standard normal noise, shape (K, N, D), for slices of both."""
+    points = range(first, first + num_images)
+    rngs = [backend.stream(seed, "evaluation noise", replication, point) for point in points]
+
+    def draw(samples, images):
+        shape = images.stop - images.start, samples.stop - samples.start, model.num_latent
+        noise = np.empty(shape, np.float32)
+        for rng, out in zip(rngs[images], noise, strict=True):
+            rng.standard_normal(dtype=np.float32, out=out)
+        return noise.transpose(1, 0, 2)
+
+    return draw
+
+
+def _gpu_noise(model, seed, replication, first, num_images):
+    """As `_noise`, drawn on the GPU: other numbers, of which all the same holds."""
+    from jvi.functions.kernels import on_cupy
+
+    key = backend.counter_key(seed, "evaluation noise", replication)
+    iteration = model.device.xp.zeros(1, np.int64)
+
+    def draw(samples, images):
+        shape = samples.stop - samples.start, images.stop - images.start, model.num_latent
+        return on_cupy.normals(shape, key, iteration, samples.start, first + images.start)
+
+    return draw

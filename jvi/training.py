@@ -238,6 +238,8 @@ def build_trainer(model, data, settings, prefix, meta):
     chainer.training.Trainer
         Its `run` raises `Diverged` when the loss is no longer finite.
     """
+    if settings.vae_type == "iwae++":  # which is JVI of order 1
+        settings = settings._replace(order=1)
     optimizer = OPTIMIZERS[settings.optimizer](settings.lr)
     optimizer.setup(model.link)
     optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(CLIP))

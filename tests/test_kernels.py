@@ -15,9 +15,10 @@ import pytest
 from scipy import stats
 from test_training import log_of, trainer_for
 
-from jvi import backend, datasets, gpu, training
+from jvi import backend, datasets, gpu, grid, training
 from jvi.compat.model_files import read_snapshot
 from jvi.estimators import ESTIMATORS
+from jvi.evaluation import evaluate, evaluations
 from jvi.functions import decoder, encoder, gaussian
 from jvi.functions.kernels import on_cupy, on_numpy
 from jvi.jackknife import constants, jackknife_and_weights
@@ -557,3 +558,17 @@ def test_chainer_beside_cupy_imports_without_a_warning():
     command = [sys.executable, "-W", "always", "-c", "import jvi, chainer; print(chainer.__name__)"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert (done.stdout, done.stderr) == ("chainer\n", "")
+
+
+def test_evaluation_draws_noise_that_depends_on_image_and_sample_alone(fake_gpu, monkeypatch):
+    monkeypatch.setattr(cuda_on_cpu.DeviceArray, "_refuses", False)  # an evaluation may wait
+    model = both("jvi")[1].model
+    x = (np.random.default_rng(3).random((9, 36)) < 0.5).astype(np.float32)
+    whole = evaluate(model, x, 40, ("iwae",), seed=5).per_image["iwae"]
+    monkeypatch.setattr(backend, "GPU_ROWS", 14)
+    monkeypatch.setattr(grid, "GRID", 90)
+    few, many = evaluations(model, x, [40, 45], ("iwae",), seed=5, batch_size=4)
+    np.testing.assert_allclose(few.per_image["iwae"], whole, rtol=1e-6)
+    assert np.abs(many.per_image["iwae"] - whole).min() > 1e-4
+    other = evaluate(model, x, 40, ("iwae",), seed=5, replication=1).per_image["iwae"]
+    assert np.abs(other - whole).min() > 1e-4
