@@ -73,8 +73,9 @@ def build(kind, source, target):
 
 
 def modules(folder):
-    """The names that the Python files of a checkout have in a wheel."""
-    top = {path.relative_to(folder).as_posix() for path in folder.glob("jvi/**/*.py")}
+    """The names that the Python and CUDA files of a checkout have in a wheel."""
+    sources = [*folder.glob("jvi/**/*.py"), *folder.glob("jvi/**/*.cu")]
+    top = {path.relative_to(folder).as_posix() for path in sources}
     beside = [*folder.glob("compat/**/*.py"), *folder.glob("scripts/**/*.py")]
     return top | {f"jvi/{path.relative_to(folder).as_posix()}" for path in beside}
 
@@ -100,7 +101,7 @@ def test_checkout_runs_from_anywhere_without_being_installed(checkout, tmp_path)
     assert python("-c", code, cwd=checkout) == " ".join(map(str, files))
 
 
-def test_wheel_holds_every_module_and_nothing_but_jvi(checkout, wheel):
+def test_wheel_holds_every_source_and_nothing_but_jvi(checkout, wheel):
     assert wheel.name == f"jvi-{jvi.__version__}-py3-none-any.whl"
     assert in_wheel(wheel) == modules(checkout)
 
