@@ -53,6 +53,7 @@ from unittest import mock
 
 import numpy as np
 from docopt import docopt
+from tqdm import tqdm
 
 from jvi.backend import device, to_host
 from jvi.cli import command, number, table
@@ -157,7 +158,7 @@ def main(argv=None):
         if "times" in parts:
             times = {
                 label: _child(allocator, measure, task, programs, plan)
-                for label, task in TASKS.items()
+                for label, task in tqdm(TASKS.items(), allocator, disable=None, leave=False)
             }
             result.setdefault("times", {})[allocator] = times
             print(f"\nTimes as multiples of the floor (quartiles), {allocator} allocator")
@@ -611,7 +612,7 @@ def _memory(programs, times):
     """`peak_memory` of each program, each in a process of its own."""
     tasks = {label: TASKS[label] for label in MEMORY_TASKS}
     result = {}
-    for name in programs:
+    for name in tqdm(programs, "memory", disable=None, leave=False):
         for label, task in tasks.items():
             rows = times[label][name]["rows"] if times else ROWS[1]
             result.setdefault(name, {})[label] = _child("default", peak_memory, name, task, rows)

@@ -41,30 +41,12 @@ def _exp_minus(a):
 
 def bernoulli(x, logits, bias, residual):
     out = np.empty(logits.shape[:2], np.float32)
-    (_value_and_residual if residual else _value)(x, logits, bias, out)
+    _bernoulli(x, logits, bias, out, residual)
     return out
 
 
 @compiled
-def _value(x, logits, bias, out):
-    for k in range(logits.shape[0]):
-        for n in range(logits.shape[1]):
-            total = 0.0
-            for start in range(0, logits.shape[2], GROUP):
-                h = logits[k, n, start : start + GROUP]
-                pixels, b = x[n, start : start + GROUP], bias[start : start + GROUP]
-                linear, product = np.float32(0), ONE
-                for j in range(len(h)):
-                    a = h[j] + b[j]
-                    size = abs(a)
-                    linear += (pixels[j] - HALF) * a - HALF * size
-                    product *= ONE + _exp_minus(size)
-                total += linear - np.log(product)
-            out[k, n] = total
-
-
-@compiled
-def _value_and_residual(x, logits, bias, out):
+def _bernoulli(x, logits, bias, out, residual):
     for k in range(logits.shape[0]):
         for n in range(logits.shape[1]):
             total = 0.0
@@ -79,7 +61,8 @@ def _value_and_residual(x, logits, bias, out):
                     centred = pixels[j] - HALF
                     linear += centred * a - HALF * size
                     product *= ONE + e
-                    h[j] = centred - np.copysign(HALF * (ONE - e) / (ONE + e), a)
+                    if residual:
+                        h[j] = centred - np.copysign(HALF * (ONE - e) / (ONE + e), a)
                 total += linear - np.log(product)
             out[k, n] = total
 
