@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["check_outputs", "command", "distinct", "number", "numbers", "table"]
+__all__ = ["check_outputs", "command", "dataset_name", "distinct", "number", "numbers", "table"]
 
 
 def command(main):
@@ -56,6 +56,16 @@ def check_outputs(new, overwrite, appended=None):
             raise FileExistsError(f"{path} exists: name another file or give --overwrite")
     if appended is not None and os.path.exists(appended) and not os.access(appended, os.W_OK):
         raise PermissionError(f"{appended} cannot be written to: name another file")
+
+
+def dataset_name(arguments, files):
+    """The data set asked for with -d, or else the one that a model (its files) was trained on."""
+    name = arguments["--dataset"] or files.meta.get("--dataset")
+    if name is None:
+        raise ValueError(
+            f"{files.prefix} does not say what it was trained on: give the data set with -d"
+        )
+    return name
 
 
 def number(arguments, option, kind=int, least=None):

@@ -11,6 +11,7 @@ import chainer
 import numpy as np
 
 from jvi import backend
+from jvi.datasets import check_pixels
 from jvi.functions import Route
 from jvi.functions.kernels import on_cupy as kernels
 from jvi.jackknife import constants, jackknife_and_weights
@@ -68,8 +69,7 @@ class Step:
     """
 
     def __init__(self, images, model, optimizer, settings, objective, clip):
-        if not np.all((images >= 0) & (images <= 1)):
-            raise ValueError("only pixels in [0, 1] can be binarised")
+        check_pixels(images)
         self.model, self.optimizer, self.objective, self.clip = model, optimizer, objective, clip
         self.num_samples, self.xp = settings.num_samples, model.device.xp
         self.order = settings.order if "jvi" in objective.estimator else 0

@@ -15,12 +15,11 @@ from jvi.compat.model_files import sizes
 from jvi.datasets import binarise_each
 from jvi.diagnostics import MIN_TAIL, PARETO_K, active_units
 from jvi.evaluation import evaluate
-from jvi.grid import log_weight_grid
+from jvi.grid import block_size, log_weight_grid
 
 __all__ = ["report"]
 
 LISTED = 8  # images in each table
-LOG_WEIGHTS = 2**19  # of a block of images, at most; of one image where it has more
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 # Below each table and picture: what it is, and what to look for.
@@ -278,7 +277,8 @@ def _concentration(model, x, num_samples, seed, progress):
     From the samples that `evaluate` draws. `count` has shape (M,), `shares` shape (M, N).
     """
     count = np.unique(np.geomspace(1, num_samples, 60).round().astype(int))
-    block, x = max(1, min(64, LOG_WEIGHTS // num_samples)), model.images(x)
+    x = model.images(x)
+    block = block_size(len(x), num_samples, len(x), model.device)
 
     def shares(start):
         log_w, _, _ = log_weight_grid(model, x[start : start + block], num_samples, seed, 0, start)

@@ -67,7 +67,7 @@ if __name__ == "__main__":
 
 from docopt import docopt
 
-from jvi.cli import check_outputs, command, distinct, number, numbers
+from jvi.cli import check_outputs, command, dataset_name, distinct, number, numbers
 
 LOGW_IMAGES = 256
 SIMULATED_IMAGES = 100  # for --bdmc
@@ -170,11 +170,7 @@ def _test_set(model, files, arguments):
     from jvi.compat.doubts import doubts
 
     trained_on = files.meta.get("--dataset")
-    name = arguments["--dataset"] or trained_on
-    if name is None:
-        raise ValueError(
-            f"{files.prefix} does not say what it was trained on: give the data set with -d"
-        )
+    name = dataset_name(arguments, files)
     images = datasets.load(name, arguments["--data-dir"]).test
     wanted = arguments["--images"]
     if wanted is not None and wanted > len(images):
@@ -233,16 +229,16 @@ def _evaluate(model, test, arguments, replication, lines):
     shared = {"seed": seed, "replication": replication, "progress": progress}
     bounds = dict.fromkeys([*names, "vae", "iwae"])  # two of them for the KL divergence
     bounds.pop("ais", None)
-    options = {"order": arguments["--jvi-order"][0], "batch_size": arguments["--batchsize"]}
+    sampling = {"order": arguments["--jvi-order"][0], "batch_size": arguments["--batchsize"]}
+    sampling |= {"detail": True, **shared}
     results = []
     try:
         with printed_profile(arguments["--profile"]):
-            options |= {"detail": True, **shared}
-            results += _timed(evaluation.evaluations, model, test, counts, bounds, **options)
+            results += _timed(evaluation.evaluations, model, test, counts, bounds, **sampling)
             if "ais" in names:
-                options = _annealing(arguments) | shared
+                annealing = _annealing(arguments) | shared
                 chains = arguments["--ais-chains"]
-                results += _timed(ais.evaluations, model, test, chains, **options)
+                results += _timed(ais.evaluations, model, test, chains, **annealing)
     finally:
         lines += _lines(tables.rows(results, names))
     return results

@@ -33,7 +33,7 @@ if __name__ == "__main__":
 
 from docopt import docopt
 
-from jvi.cli import check_outputs, command, number
+from jvi.cli import check_outputs, command, dataset_name, number
 
 
 @command
@@ -48,15 +48,11 @@ def main(argv=None):
     from jvi.model import from_files
     from jvi.report import report
 
-    prefix = arguments["<modelprefix>"]
-    files = read_model(prefix)
+    files = read_model(arguments["<modelprefix>"])
     path = arguments["-o"] or f"{files.prefix}.report.html"
     check_outputs([path], arguments["--overwrite"])
     model = from_files(files, number(arguments, "--device"))
-    name = arguments["--dataset"] or files.meta.get("--dataset")
-    if name is None:
-        raise ValueError(f"{prefix} does not say what it was trained on: give the data set with -d")
-    data = datasets.load(name, arguments["--data-dir"])
+    data = datasets.load(dataset_name(arguments, files), arguments["--data-dir"])
     page = report(model, files, data, num_images, num_samples, seed, progress=not quiet)
     with atomic_write(path) as temporary:
         # What UTF-8 lacks can be part of a file's name.

@@ -223,7 +223,7 @@ def test_shares_of_the_weight_are_of_the_samples_that_evaluate_draws(model3):
 def test_shares_do_not_depend_on_the_blocks(model3, monkeypatch):
     model, x, _ = evaluated(model3)
     whole = concentration(model, x, 64, 0, False)[1]
-    monkeypatch.setattr("jvi.report.LOG_WEIGHTS", 64 * 7)
+    monkeypatch.setattr("jvi.grid.GRID", 64 * 7)
     np.testing.assert_allclose(concentration(model, x, 64, 0, False)[1], whole, rtol=1e-5)
 
 

@@ -12,7 +12,7 @@ from jvi.backend import stream
 from jvi.datasets import digits, mnist, omniglot
 from jvi.datasets.dataset import Dataset
 
-__all__ = ["DATASETS", "Dataset", "binarise", "binarise_each", "load"]
+__all__ = ["DATASETS", "Dataset", "binarise", "binarise_each", "check_pixels", "load"]
 
 DATASETS = {"digits": digits.load, "mnist": mnist.load, "omniglot": omniglot.load}
 
@@ -65,9 +65,14 @@ def binarise(images, rng):
         When a pixel is outside [0, 1].
     """
     images = np.asarray(images)
+    check_pixels(images)
+    return (rng.random(images.shape) < images).astype(np.float32)
+
+
+def check_pixels(images):
+    """Raise ValueError for images that cannot be binarised."""
     if not np.all((images >= 0) & (images <= 1)):
         raise ValueError("only pixels in [0, 1] can be binarised")
-    return (rng.random(images.shape) < images).astype(np.float32)
 
 
 def binarise_each(images, seed, start=0):
