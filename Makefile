@@ -22,7 +22,7 @@ lint: install
 
 install: .venv/installed
 
-.venv/installed: requirements.txt constraints.txt pyproject.toml tests/requirements.txt
+.venv/installed: requirements.txt constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "jvi needs Python 3.11 or later with venv (Debian: apt install python3-venv), which" \
 	    "$(PYTHON) is not; name another: make PYTHON=python3.12" >&2; exit 1; }

@@ -1,7 +1,7 @@
 """Chainer 7.8.1, unchanged, on NumPy 2 and CuPy 14.
 
-`install` makes the next ``import chainer`` work; nothing stays patched in NumPy. What breaks
-otherwise, and where:
+Importing this module imports Chainer; after it ``import chainer`` works anywhere. Nothing stays
+patched in NumPy. What breaks otherwise, and where:
 
 - ``chainer._environment_check`` imports numpy.distutils and pkg_resources, which are gone,
   only to print warnings: an empty module takes its place.
@@ -15,7 +15,7 @@ copy of it with the missing name.
 """
 
 import functools
-import importlib.abc
+import importlib
 import os
 import sys
 import threading
@@ -26,7 +26,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-__all__ = ["install"]
+__all__ = ["chainer"]
 
 CHAINER = "7.8.1"
 TESTED_NUMPY = ((2, 0), (2, 5))
@@ -40,60 +40,27 @@ _SCTYPES = {
 }
 
 
-def install():
-    """Prepare ``import chainer``; safe to call more than once.
-
-    If Chainer has been imported already (by somebody else's shim, since it cannot be imported on
-    NumPy 2 without one) its functions are repaired at once.
+def _import():
+    """Chainer, imported with what it misses, or repaired where somebody else's shim did that.
 
     Raises
     ------
     ImportError
-        When Chainer is imported, now or later, and is not version 7.8.1.
+        When it is not version 7.8.1.
     """
-    if any(map(_is_ours, sys.meta_path)):
-        return
-    if "chainer" in sys.modules:
-        _check_chainer()
-        _repair()
-    sys.meta_path.insert(0, _ChainerFinder())
-
-
-class _ChainerFinder(importlib.abc.MetaPathFinder):
-    """Finds nothing itself: sees ``import chainer`` coming and wraps its execution."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name != "chainer":
-            return None
-        # Not by taking itself off sys.meta_path: another thread may be walking along it.
-        others = [finder for finder in sys.meta_path if not _is_ours(finder)]
-        specs = (finder.find_spec(name, path, target) for finder in others)
-        spec = next(filter(None, specs), None)
-        if spec is not None and spec.loader is not None:
-            spec.loader.exec_module = _guarded(spec.loader.exec_module)
-        return spec
-
-
-def _is_ours(finder):
-    # By name: after a reload of this module the class is another one.
-    return type(finder).__name__ == _ChainerFinder.__name__
-
-
-def _guarded(exec_module):
-    def run(module):
-        _check_chainer()
+    _check_chainer()
+    if "chainer" not in sys.modules:
         _warn_of_untested_numpy()
         # CuPy 14 has no cuDNN; without this the first use of a GPU warns about it.
         os.environ.setdefault("CHAINER_CUDNN", "0")
-        if not hasattr(module, "__version__"):  # importlib.reload keeps the submodules
-            _forget_failed_import()
+        _forget_failed_import()
         with _missing_names(), warnings.catch_warnings():
             # An updater for several GPUs, imported with the rest, tries this library of CuPy's.
             warnings.filterwarnings("ignore", r"\s*nccl library could not be loaded")
-            exec_module(module)
-        _repair()
-
-    return run
+            importlib.import_module("chainer")
+    module = importlib.import_module("chainer")  # waits for a thread that is importing it
+    _repair()
+    return module
 
 
 def _check_chainer():
@@ -104,7 +71,6 @@ def _check_chainer():
         )
 
 
-@functools.cache
 def _warn_of_untested_numpy():
     found = tuple(int(part) for part in np.__version__.split(".")[:2])
     low, high = TESTED_NUMPY
@@ -112,7 +78,7 @@ def _warn_of_untested_numpy():
         warnings.warn(
             f"jvi has not been tested with NumPy {np.__version__}, only with "
             f"{low[0]}.{low[1]} to {high[0]}.{high[1]}",
-            stacklevel=3,  # the line that imports Chainer
+            stacklevel=3,
         )
 
 
@@ -181,3 +147,6 @@ def _rebound(function, replaced):
     )
     copy.__kwdefaults__ = function.__kwdefaults__
     return functools.update_wrapper(copy, function)
+
+
+chainer = _import()

@@ -1,4 +1,4 @@
-"""``python hdf5.py FILE``: the arrays of an HDF5 file as .npz on standard output.
+"""``python hdf5.py FILE MOST LIMIT``: the arrays of an HDF5 file as .npz on standard output.
 
 Run by `jvi.compat.arrays` in a process of its own, with limits; imports nothing of jvi.
 
@@ -21,19 +21,23 @@ import numpy as np
 __all__ = ["read_hdf5"]
 
 MAX_ENTRIES = 10_000
-MAX_BYTES = 2**28
-MAX_TOTAL_BYTES = 2**30
 MAX_CHUNKS = 2**16
 MAX_DEPTH = 16
-LIMITS = {"RLIMIT_AS": 2**32, "RLIMIT_CPU": 60, "RLIMIT_CORE": 0}
+LIMITS = {"RLIMIT_CPU": 60, "RLIMIT_CORE": 0}
 
 _TYPES = {f"<i{n // 8}": getattr(h5py.h5t, f"STD_I{n}LE") for n in (8, 16, 32, 64)}
 _TYPES |= {f"<u{n // 8}": getattr(h5py.h5t, f"STD_U{n}LE") for n in (8, 16, 32, 64)}
 _TYPES |= {f"<f{n // 8}": getattr(h5py.h5t, f"IEEE_F{n}LE") for n in (16, 32, 64)}
 
 
-def read_hdf5(path):
+def read_hdf5(path, most, limit):
     """The arrays of an HDF5 file by path.
+
+    Parameters
+    ----------
+    path : str
+    most, limit : int
+        Bytes that one array, and all together, may have.
 
     Raises
     ------
@@ -46,7 +50,7 @@ def read_hdf5(path):
         waiting = [("", file)]
         while waiting:
             prefix, group = waiting.pop()
-            for name, item in _members(group, prefix, places):
+            for name, item in _members(group, prefix, places, most):
                 entries += 1
                 if isinstance(item, h5py.Group) and name.count("/") < MAX_DEPTH:
                     waiting.append((name + "/", item))
@@ -55,12 +59,12 @@ def read_hdf5(path):
                     total += item.nbytes
                 else:
                     raise ValueError(f"{name!a}: neither an array nor a group of arrays")
-                if entries > MAX_ENTRIES or total > MAX_TOTAL_BYTES:
+                if entries > MAX_ENTRIES or total > limit:
                     raise ValueError(f"{name!a}: too many entries or bytes in total")
     return arrays
 
 
-def _members(group, prefix, places):
+def _members(group, prefix, places, most):
     """What is in a group by full name: arrays for its datasets, other things as they are."""
     key = prefix
     try:
@@ -68,7 +72,7 @@ def _members(group, prefix, places):
             key = prefix + name
             item = _linked(group, name, key)
             _once(h5py.h5o.get_info(item.id).addr, key, places)
-            yield key, _array(item, key, places) if isinstance(item, h5py.Dataset) else item
+            yield key, _array(item, key, places, most) if isinstance(item, h5py.Dataset) else item
     except Exception as error:  # the library raises many kinds
         if type(error) is ValueError:
             raise
@@ -89,7 +93,7 @@ def _once(place, key, places):
     places.add(place)
 
 
-def _array(dataset, key, places):
+def _array(dataset, key, places, most):
     """The values of a dataset, after a check of all that they depend on."""
     properties = dataset.id.get_create_plist()
     layout, external = properties.get_layout(), properties.get_external_count()
@@ -103,10 +107,10 @@ def _array(dataset, key, places):
     if dtype is None or dataset.shape is None or dataset.shape != dataset.maxshape:
         raise ValueError(f"{key!a}: not an array of little-endian numbers, or of no fixed shape")
     size = math.prod(dataset.shape) * np.dtype(dtype).itemsize
-    if size > MAX_BYTES:
-        raise ValueError(f"{key!a}: {size} bytes, at most {MAX_BYTES} are read")
+    if size > most:
+        raise ValueError(f"{key!a}: {size} bytes, at most {most} are read")
     if layout == h5py.h5d.CHUNKED:
-        return _chunks(dataset, key, np.dtype(dtype), places)
+        return _chunks(dataset, key, np.dtype(dtype), places, most)
     if size:
         _once(dataset.id.get_offset(), key, places)
         if dataset.id.get_storage_size() != size or dataset.id.get_offset() is None:
@@ -114,12 +118,12 @@ def _array(dataset, key, places):
     return np.asarray(dataset[()])
 
 
-def _chunks(dataset, key, dtype, places):
+def _chunks(dataset, key, dtype, places, most):
     """The array of a dataset of gzip-compressed chunks."""
     shape, chunk = dataset.shape, dataset.chunks
     size = math.prod(chunk) * dtype.itemsize
     count = math.prod(-(-length // step) for length, step in zip(shape, chunk, strict=True))
-    if count > MAX_CHUNKS or size > MAX_BYTES or dataset.id.get_num_chunks() != count:
+    if count > MAX_CHUNKS or size > most or dataset.id.get_num_chunks() != count:
         raise ValueError(f"{key!a}: damaged: {dataset.id.get_num_chunks()} chunks of {count}")
     array = np.empty(shape, dtype)
     steps = [range(0, length, step) for length, step in zip(shape, chunk, strict=True)]
@@ -137,18 +141,19 @@ def _chunks(dataset, key, dtype, places):
     return array
 
 
-def _main(path):
+def _main(path, most, limit):
+    most, limit = int(most), int(limit)
     with suppress(ImportError, ValueError, OSError):  # not every system has these limits
         import resource
 
-        for name, limit in LIMITS.items():
+        for name, bound in {**LIMITS, "RLIMIT_AS": 4 * max(limit, 2**30)}.items():
             number = getattr(resource, name)
             hard = resource.getrlimit(number)[1]
-            limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-            resource.setrlimit(number, (limit, hard))
+            bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+            resource.setrlimit(number, (bound, hard))
     buffer = io.BytesIO()
     try:
-        np.savez(buffer, **read_hdf5(path))
+        np.savez(buffer, **read_hdf5(path, most, limit))
     except Exception as error:
         reason = str(error) if type(error) is ValueError else f"damaged HDF5 file ({error!a})"
         sys.exit(reason.encode("ascii", "replace").decode().replace("\n", " "))
@@ -156,4 +161,4 @@ def _main(path):
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main(*sys.argv[1:])

@@ -67,8 +67,8 @@ def dump_meta(args):
 def to_texts(args):
     """Docopt's arguments as str to str, for the header of a safetensors file.
 
-    Text stays as it is; all else, and text that could be taken for it, is written as JSON (which
-    has no tuples: they come back as lists).
+    Text stays as it is; all else, text that could be taken for it, and text that UTF-8 has not is
+    written as JSON (which has no tuples: they come back as lists).
     """
     return {key: json.dumps(value) if _is_json(value) else value for key, value in args.items()}
 
@@ -86,7 +86,9 @@ def from_texts(texts, path):
 
 
 def _is_json(value):
-    return not isinstance(value, str) or value in _WORDS or value.startswith(('"', "["))
+    if not isinstance(value, str) or value in _WORDS or value.startswith(('"', "[")):
+        return True
+    return any("\ud800" <= letter <= "\udfff" for letter in value)  # a file name not in UTF-8
 
 
 def _arguments(node):

@@ -20,15 +20,18 @@ _LOG = "extensions/LogReport/_log"
 _RULE_STEP = re.compile(r"updater/optimizer:main/(.+)/t")
 
 
-def to_original(state, vae_type):
-    """The entries that the original would have written for the trainer state `state`."""
+def to_original(state, twins):
+    """The entries that the original would have written for the trainer state `state`.
+
+    With `twins` everything is there twice, as for "jvi+elbo".
+    """
     kept = {
         name: value
         for name, value in state.items()
         if not name.startswith((_SUMMARY, _TRIGGER)) and not _RULE_STEP.fullmatch(name)
     }
     kept[_LOG] = np.asarray(str(kept[_LOG]).encode("ascii"))
-    if vae_type != "jvi+elbo":
+    if not twins:
         return kept
     return {
         renamed: value for name, value in kept.items() for renamed in _renamed(name, "main", TWINS)

@@ -1,35 +1,75 @@
 """Jackknife variational inference on Chainer, NumPy 2 and CuPy.
 
-The names below are the public interface. Those that work on plain arrays of log-weights
-(`elbo`, `iwae`, `jackknife`) need no Chainer; the others import it when first used.
+The names below are the public interface. Those that work on plain arrays of log-weights (`elbo`,
+`iwae`, `jackknife`, `estimator`, …) need no Chainer; the others import it when first used.
 """
 
 from importlib import import_module
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jvi.evidence.bounds import elbo, iwae
+from jvi.evidence.estimators import Weights, estimator
+from jvi.evidence.jackknife import jackknife, jackknife_weights
+
+if TYPE_CHECKING:
+    from jvi.assessment import ais
+    from jvi.assessment.evaluation import Evaluation, evaluate
+    from jvi.datasets import Dataset
+    from jvi.datasets import load as load_dataset
+    from jvi.datasets import of_arrays as dataset
+    from jvi.evidence import corrections, diagnostics
+    from jvi.models.model import Model, load, model
+    from jvi.training.train import train
 
 __version__ = "0.1.0"
 
-# In a checkout compat/ and scripts/ lie beside this folder, in a wheel inside it.
-_checkout = Path(__file__).resolve().parent.parent
-if not (_checkout / "jvi" / "compat").is_dir() and (_checkout / "compat").is_dir():
-    __path__.append(str(_checkout))
+__all__ = [
+    "Dataset",
+    "Evaluation",
+    "Model",
+    "Weights",
+    "ais",
+    "corrections",
+    "dataset",
+    "diagnostics",
+    "elbo",
+    "estimator",
+    "evaluate",
+    "iwae",
+    "jackknife",
+    "jackknife_weights",
+    "load",
+    "load_dataset",
+    "model",
+    "train",
+]
 
-from jvi import compat  # noqa: E402
-from jvi.bounds import elbo, iwae  # noqa: E402
-from jvi.jackknife import jackknife  # noqa: E402
+# Where the names are that are imported when first used; no name of it is a whole module.
+_LAZY = {
+    "torch": ("jvi.torch", ""),
+    "jax": ("jvi.jax", ""),
+    "Dataset": ("jvi.datasets", "Dataset"),
+    "Evaluation": ("jvi.assessment.evaluation", "Evaluation"),
+    "Model": ("jvi.models.model", "Model"),
+    "ais": ("jvi.assessment.ais", ""),
+    "corrections": ("jvi.evidence.corrections", ""),
+    "dataset": ("jvi.datasets", "of_arrays"),
+    "diagnostics": ("jvi.evidence.diagnostics", ""),
+    "evaluate": ("jvi.assessment.evaluation", "evaluate"),
+    "load": ("jvi.models.model", "load"),
+    "load_dataset": ("jvi.datasets", "load"),
+    "model": ("jvi.models.model", "model"),
+    "train": ("jvi.training.train", "train"),
+}
 
-compat.install()
 
-_LAZY = {"evaluate": "jvi.evaluation", "load": "jvi.model", "Model": "jvi.model"}
-
-__all__ = ["Model", "elbo", "evaluate", "iwae", "jackknife", "load"]
-
-
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'jvi' has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    where, attribute = _LAZY[name]
+    module = import_module(where)
+    return getattr(module, attribute) if attribute else module
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(set(globals()) | set(__all__))

@@ -3,6 +3,7 @@
 import sys
 from importlib import import_module
 
+# Of scripts/, or of the module there that is named in `MODULES`.
 COMMANDS = {
     "train": "train a model",
     "evaluate": "estimate log-likelihoods of a trained model",
@@ -13,15 +14,17 @@ COMMANDS = {
     "convert": "convert a model between the forms that parameters are kept in",
 }
 
+MODULES = {"inspect": "inspect_model"}  # a script called inspect.py would hide Python's own
 
-def main():
+
+def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else None
     if name not in COMMANDS:
         print("usage: python -m jvi COMMAND [options]\n")
         for command, what in COMMANDS.items():
             print(f"  {command:10} {what}")
         sys.exit(0 if name in ("-h", "--help") else 2)
-    import_module(f"jvi.scripts.{name}").main(sys.argv[2:])
+    import_module(f"jvi.scripts.{MODULES.get(name, name)}").main(sys.argv[2:])
 
 
 if __name__ == "__main__":

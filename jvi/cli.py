@@ -1,18 +1,24 @@
-"""What all commands share: one-line errors, numbers from options, tables."""
+"""What all commands share: one-line errors, and values from options."""
 
 import functools
 import os
+import signal
 import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-__all__ = ["check_outputs", "command", "dataset_name", "distinct", "number", "numbers", "table"]
+__all__ = ["check_outputs", "command", "dataset_name", "distinct", "number", "numbers"]
 
 
-def command(main):
+def command(main: Callable) -> Callable:
     """Make a user's mistake end in one line on stderr and exit status 1, without a traceback."""
 
     @functools.wraps(main)
     def run(argv=None):
+        with suppress(ValueError):  # only the main thread can be told
+            signal.signal(signal.SIGTERM, _terminate)
         try:
             main(argv)
         except BrokenPipeError:  # the reader, say `head`, has seen enough
@@ -20,10 +26,20 @@ def command(main):
             sys.exit(1)
         except (ValueError, OSError, ArithmeticError, ImportError, MemoryError) as error:
             sys.exit(f"error: {_one_line(error)}")
-        except KeyboardInterrupt:
-            sys.exit(130)
+        except KeyboardInterrupt as stop:
+            print(f"{stop}" or "interrupted", file=sys.stderr)
+            sys.exit(143 if _terminated else 130)
 
     return run
+
+
+_terminated: list[int] = []  # the signal, once it was received
+
+
+def _terminate(number, frame):
+    """A request to end is obeyed like Ctrl-C, and told from it by the exit status, 143."""
+    _terminated.append(number)
+    raise KeyboardInterrupt
 
 
 def _one_line(error):
@@ -32,7 +48,9 @@ def _one_line(error):
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def check_outputs(new, overwrite, appended=None):
+def check_outputs(
+    new: Iterable[str | Path | None], overwrite: bool, appended: str | Path | None = None
+) -> None:
     """Refuse, before the work, files that could not be written after it.
 
     `new` are paths of files to make, `appended` is one to add to; None is none.
@@ -43,7 +61,8 @@ def check_outputs(new, overwrite, appended=None):
         For a folder, a file in no folder that can be written to, one that exists where `overwrite`
         is False, or the same file twice.
     """
-    paths = [Path(path) for path in (*new, appended) if path is not None]
+    new = [Path(path) for path in new if path is not None]
+    paths = new if appended is None else [*new, Path(appended)]
     for i, path in enumerate(paths):
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder: name a file")
@@ -51,16 +70,16 @@ def check_outputs(new, overwrite, appended=None):
             raise PermissionError(f"{path.parent} is no folder that can be written to")
         if path.resolve() in [other.resolve() for other in paths[:i]]:
             raise ValueError(f"{path} is named for two outputs: name another file for one of them")
-    for path in map(Path, (path for path in new if path is not None)):
+    for path in new:
         if path.exists() and not overwrite:
             raise FileExistsError(f"{path} exists: name another file or give --overwrite")
     if appended is not None and os.path.exists(appended) and not os.access(appended, os.W_OK):
         raise PermissionError(f"{appended} cannot be written to: name another file")
 
 
-def dataset_name(arguments, files):
-    """The data set asked for with -d, or else the one that a model (its files) was trained on."""
-    name = arguments["--dataset"] or files.meta.get("--dataset")
+def dataset_name(wanted: str | None, files: Any) -> str:
+    """The data set `wanted`, given with -d, or else the one that a model's files name."""
+    name = wanted or files.meta.get("--dataset")
     if name is None:
         raise ValueError(
             f"{files.prefix} does not say what it was trained on: give the data set with -d"
@@ -68,7 +87,9 @@ def dataset_name(arguments, files):
     return name
 
 
-def number(arguments, option, kind=int, least=None):
+def number(
+    arguments: Mapping[str, Any], option: str, kind: type = int, least: float | None = None
+) -> Any:
     """The value of a numeric option.
 
     Raises
@@ -79,13 +100,15 @@ def number(arguments, option, kind=int, least=None):
     return _number(arguments[option], option, kind, least)
 
 
-def numbers(arguments, option, kind=int, least=None):
+def numbers(
+    arguments: Mapping[str, Any], option: str, kind: type = int, least: float | None = None
+) -> list:
     """The values of an option that takes numbers, all different, separated by commas."""
     texts = arguments[option].split(",")
     return distinct((_number(text, option, kind, least) for text in texts), option)
 
 
-def distinct(values, option):
+def distinct(values: Iterable[Any], option: str) -> list:
     """`values` as a list; ValueError where one of them occurs twice."""
     values = list(values)
     for i, value in enumerate(values):
@@ -103,16 +126,3 @@ def _number(text, option, kind, least):
     if least is not None and not value >= least:
         raise ValueError(f"{option} must be at least {least}, not {text}")
     return value
-
-
-def table(rows, header):
-    """Rows of text as lines of right-aligned columns, the first one left-aligned."""
-    rows = [header, *rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    )

@@ -9,7 +9,7 @@ parameters, data and noise; that their log-weights and gradients agree to 1e-4 i
 Times are multiples of the floor: the matrix products alone, by NumPy's BLAS on all cores, measured
 in turns with everything else.
 
-  T1  one training step on JVI-1 (for model and encoder alike, as --raw-jvi) with K = 8 samples:
+  T1  one training step on JVI-1 (for model and encoder alike, as --jvi-raw) with K = 8 samples:
       gradients, their clipping, Adam
   T2  log-weights of every image with K samples and their IWAE bound, no gradient
 
@@ -29,16 +29,10 @@ Options:
                         [default: -1].
 """
 
-import sys
-
-if __name__ == "__main__":
-    from os.path import dirname, realpath
-
-    sys.path[0] = dirname(dirname(realpath(__file__)))
-
 import json
 import os
 import platform
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
@@ -55,8 +49,11 @@ import numpy as np
 from docopt import docopt
 from tqdm import tqdm
 
-from jvi.backend import device, to_host
-from jvi.cli import command, number, table
+from jvi.cli import command, number
+from jvi.engine.devices import device
+from jvi.engine.random import Given
+from jvi.evidence.arrays import host
+from jvi.text import table
 
 NAMES = {
     "floor": "floor",
@@ -351,28 +348,30 @@ def _jvi(link, x, eps, rows, gpu=-1):
     """This project as it is shipped: the trainer's updater, `jvi.evaluate`."""
     from jvi import evaluate
     from jvi.datasets import Dataset
-    from jvi.model import Model
-    from jvi.training import Settings, build_trainer
+    from jvi.models.model import Model
+    from jvi.training.objective import objective_for
+    from jvi.training.optimizers import optimizer_for
+    from jvi.training.step import Step
 
     model = Model(link.copy(mode="copy"), gpu)
-    settings = Settings("jvi", len(eps), 1, True, "adam", LEARNING_RATE, 1, len(x), quiet=True)
     data = Dataset("benchmark", x, x[:1], x[:1], (1, x.shape[1]))
-    updater = build_trainer(model, data, settings, "benchmark", {}).updater
-
+    optimizer = optimizer_for("adam", LEARNING_RATE, model)
+    trained = Step(model, data, optimizer, objective_for("jvi", raw=True), len(eps), seed=0)
     x, eps, rows = model.device.send(x), model.device.send(eps), np.arange(len(x))
+    noise = SimpleNamespace(rows=lambda part: Given([eps[:, part]]))
 
     def gradients():
-        updater._gradients(x, eps)
-        return [to_host(parameter.grad).copy() for parameter in _parameters(model.link).values()]
+        trained._gradients(x, noise)
+        return [host(parameter.grad).copy() for parameter in _parameters(model.link).values()]
 
     def step():
-        updater._gradients(x, eps)
-        updater.get_optimizer("main").update()
+        trained._gradients(x, noise)
+        optimizer.update()
 
     return Work(
-        lambda: to_host(model.log_weights(x, eps=eps)),
+        lambda: host(model.log_weights(x, eps=eps)),
         gradients,
-        step if gpu < 0 else lambda: updater.gpu_step(rows, updater.iteration),
+        step if gpu < 0 else lambda: trained(rows, optimizer.t),
         lambda: evaluate(model, x, len(eps), ("iwae",)),
     )
 
@@ -427,7 +426,7 @@ def _torch(link, x, eps, rows, gpu=-1, compiled=False):
     import torch
     import torch.nn.functional as F
 
-    from jvi.training import CLIP
+    from jvi.training.optimizers import CLIP
 
     lib = SimpleNamespace(
         linear=F.linear,
@@ -494,7 +493,7 @@ def _jax(link, x, eps, rows, gpu=-1):
     jax.config.update("jax_default_device", place)
     jax.config.update("jax_default_matmul_precision", "highest")  # no TF32, as the others
 
-    from jvi.training import CLIP
+    from jvi.training.optimizers import CLIP
 
     lib = SimpleNamespace(
         linear=lambda h, w, b: h @ w.T + b,
@@ -644,7 +643,7 @@ def _memory_rows(memory, columns):
 
 
 def _machine(programs):
-    from jvi.backend import cores
+    from jvi.engine.threads import cores
 
     peers = {MODULES[name] for name in programs if name in MODULES}
     packages = ["numpy", "chainer", *sorted(peers)]

@@ -18,15 +18,8 @@ Options:
   -h --help    Show this help screen.
   --torch      Name the parameters as PyTorch does (encode.qlin0.weight); for .safetensors only.
   --overwrite  Replace existing files.
-  --summary    Print what the files hold, and every reason to doubt them, as inspect.py does.
+  --summary    Print what the files hold, and every reason to doubt them, as inspect_model.py does.
 """
-
-import sys
-
-if __name__ == "__main__":
-    from os.path import dirname, realpath
-
-    sys.path[0] = dirname(dirname(realpath(__file__)))
 
 from docopt import docopt
 
@@ -37,11 +30,11 @@ from jvi.cli import command
 def main(argv=None):
     arguments = docopt(__doc__, argv)
     if arguments["--summary"]:
-        from jvi.scripts.inspect import summary
+        from jvi.scripts.inspect_model import summary
 
         print(summary(arguments["<prefix>"]))
         return
-    from jvi.compat.model_files import outputs, read_model, write_model
+    from jvi.models.files import outputs, read_model, write_model
 
     out = _target(arguments["<out>"], arguments["--torch"])
     files = read_model(arguments["<prefix>"])

@@ -15,82 +15,58 @@ Options:
   --seed <seed>                  Seed of everything random [default: 0].
 """
 
-import sys
-
-if __name__ == "__main__":
-    from os.path import dirname, realpath
-
-    sys.path[0] = dirname(dirname(realpath(__file__)))
-
 from docopt import docopt
 
-from jvi.cli import command, number, table
+from jvi.cli import command, number
+from jvi.text import table
 
-NUM_HIDDEN, NUM_LATENT = 64, 8
+MODEL = "mlp:hidden=64,latent=8"
 BOUNDS = {"vae": "ELBO", "iwae": "IWAE", "jvi-1": "JVI-1", "jvi-2": "JVI-2"}
 NUM_SAMPLES = (8, 64, 1024)
 
 
 @command
 def main(argv=None):
+    import jvi
+
     arguments = docopt(__doc__, argv)
     folder = arguments["-o"]
     seed = number(arguments, "--seed", least=0)
     epochs = number(arguments, "--epochs", least=1)
-    data, model, log = _train(f"{folder}/model", seed, epochs)
+    data = jvi.load_dataset("digits")
+    model = _train(f"{folder}/model", data, seed, epochs)
     _evaluate(folder, model, data, seed)
-    _draw(folder, model, data, log, seed)
+    _draw(folder, model, data, seed)
 
 
-def _train(prefix, seed, epochs):
-    from jvi import datasets
-    from jvi.backend import stream
-    from jvi.model import Model, load
-    from jvi.models import MODELS
-    from jvi.training import Settings, build_trainer, check_output
+def _train(prefix, data, seed, epochs):
+    import jvi
 
-    data = datasets.load("digits")
-    settings = Settings(
-        vae_type="jvi",
+    print(f"training JVI-1 with 8 samples on {len(data.train)} handwritten digits")
+    return jvi.train(
+        MODEL,
+        data,
+        estimator="jvi-clip:order=1",
         num_samples=8,
-        optimizer="adam",
-        lr=2e-3,
         epochs=epochs,
         batch_size=100,
+        lr=2e-3,
         seed=seed,
+        output=prefix,
+        overwrite=True,
     )
-    initial = stream(seed, "initial parameters")
-    model = Model(MODELS["mlp"](data.train.shape[1], NUM_HIDDEN, NUM_LATENT, initial))
-    meta = {
-        "--dataset": "digits",
-        "--nhidden": str(NUM_HIDDEN),
-        "--nlatent": str(NUM_LATENT),
-        "--vae-type": "jvi",
-        "--vae-samples": "8",
-        "--jvi-order": "1",
-        "--opt": "adam",
-        "--lr": "2.0e-3",
-        "--epochs": str(epochs),
-        "--batchsize": "100",
-        "-o": prefix,
-    }
-    check_output(prefix, overwrite=True)
-    print(f"training JVI-1 with 8 samples on {len(data.train)} handwritten digits")
-    trainer = build_trainer(model, data, settings, prefix, meta)
-    trainer.run(show_loop_exception_msg=False)
-    return data, load(prefix), trainer.get_extension("LogReport").log
 
 
 def _evaluate(folder, model, data, seed):
     import json
     from pathlib import Path
 
-    from jvi.datasets import binarise_each
-    from jvi.evaluation import evaluate
+    import jvi
+    from jvi.datasets import observe_each
     from jvi.files import atomic_write
 
-    test = binarise_each(data.test, seed)
-    results = [evaluate(model, test, k, BOUNDS, seed=seed, progress=True) for k in NUM_SAMPLES]
+    test = observe_each(data, data.test, seed)
+    results = [jvi.evaluate(model, test, k, BOUNDS, seed=seed, progress=True) for k in NUM_SAMPLES]
     rows = [
         [label, *(f"{r.mean[name]:.3f} ± {r.standard_error[name]:.3f}" for r in results)]
         for name, label in BOUNDS.items()
@@ -115,14 +91,15 @@ def _evaluate(folder, model, data, seed):
     print(f"written to {path}")
 
 
-def _draw(folder, model, data, log, seed):
-    from jvi.backend import stream
-    from jvi.datasets import binarise_each
-    from jvi.plots import picture_of_run
+def _draw(folder, model, data, seed):
+    from jvi.assessment.plots import picture_of_run
+    from jvi.datasets import observe_each
+    from jvi.engine.random import stream
 
     path = f"{folder}/demo.png"
-    images = binarise_each(data.test[:32], seed)
-    picture_of_run(path, log, model, images, data.image_shape, stream(seed, "pictures"))
+    images = observe_each(data, data.test[:32], seed)
+    rng = stream(seed, "pictures")
+    picture_of_run(path, model.history, model, images, data.image_shape, rng)
     print(f"picture: {path}")
 
 

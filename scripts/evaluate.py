@@ -7,8 +7,8 @@ Usage:
 Options:
   -h --help                    Show this help screen.
   -d <dataset>, --dataset <dataset>
-                               Data set: "digits", "mnist" or "omniglot"; by default the one that
-                               the model was trained on.
+                               Data set, as train.py has them; by default the one that the model
+                               was trained on.
   --images <number>            Only the first test images.
   -g <device>, --device <device>
                                Number of the GPU to run on, -1 for the CPU [default: -1].
@@ -51,19 +51,14 @@ Options:
                                a download).
   --overwrite                  Replace existing --table, --logw and --per-image files.
   --quiet                      Print the result lines only.
-  --profile                    Print before the last line where the time went.
 
 After a table (docs/evaluation.md) come, for each of its rows and each replication, the mean in nats
 per image, its standard error over images, the estimate and the number of samples:
   -85.12345678 +/- 0.12345678 # logp(iwae) 64
 """
 
-import sys
-
-if __name__ == "__main__":
-    from os.path import dirname, realpath
-
-    sys.path[0] = dirname(dirname(realpath(__file__)))
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from docopt import docopt
 
@@ -94,158 +89,234 @@ ANNEALING = {
 }
 
 
+class Request(NamedTuple):
+    """What the options ask for.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the estimates, "jvi" once for each order where there are several.
+    counts, chains : list of int
+        Values of K, of samples and of annealed chains.
+    annealing : dict
+        Arguments of `jvi.ais.ais`.
+    options : dict
+        All that was given or has a default, by option, for the table's file.
+    """
+
+    prefix: str
+    device: int
+    dataset: str | None
+    data_dir: str | None
+    num_images: int | None
+    names: list[str]
+    order: int
+    counts: list[int]
+    batch_size: int
+    reps: int
+    bootstrap: bool
+    seed: int
+    chains: list[int]
+    annealing: dict[str, Any]
+    bdmc: bool
+    table: str | None
+    results: str | None
+    log_weights: str | None
+    per_image: str | None
+    overwrite: bool
+    quiet: bool
+    options: dict[str, Any]
+
+
+class TestSet(NamedTuple):
+    """Observed test images, the name of their data set, and notes on them and on the model."""
+
+    name: str
+    x: Any
+    notes: list[str]
+
+
 @command
 def main(argv=None):
-    arguments = _typed(docopt(__doc__, argv))
-    from jvi.compat.model_files import read_model
-    from jvi.model import from_files
+    request = _request(docopt(__doc__, argv))
+    from jvi.models.files import read_model
+    from jvi.models.model import from_files
 
-    result_file = _outputs(arguments)
-    prefix = arguments["<modelprefix>"]
-    files = read_model(prefix)
-    model = from_files(files, arguments["--device"])
-    data, test, notes = _test_set(model, files, arguments)
-    if not arguments["--quiet"]:
-        counts = ", ".join(map(str, arguments["--samples"]))
-        print(*(f"note: {note}\n" for note in notes), sep="", end="")
-        print(f"{prefix}: {len(test)} test images of {data}, {counts} samples each", flush=True)
-    if arguments["--logw"]:
-        _write_log_weights(model, test[:LOGW_IMAGES], arguments)
+    _check_outputs(request)
+    files = read_model(request.prefix)
+    _check_model(files.link, request)
+    model = from_files(files, request.device)
+    test = _test_set(model, files, request)
+    if not request.quiet:
+        counts = ", ".join(map(str, request.counts))
+        print(*(f"note: {note}\n" for note in test.notes), sep="", end="")
+        images = f"{len(test.x)} test images of {test.name}"
+        print(f"{request.prefix}: {images}, {counts} samples each", flush=True)
+    if request.log_weights:
+        _write_log_weights(model, test.x[:LOGW_IMAGES], request)
     lines = []  # of what is finished, to be printed whatever happens later
     try:
-        rows, evaluations = _replications(model, test, arguments, result_file, lines)
-        if arguments["--bdmc"]:
-            rows += _bracket(model, arguments)
-        about = {"model": str(files.path), "data": data, "notes": notes}
-        _report(about | _about(model, test, arguments) | {"rows": rows}, evaluations, files.prefix)
-        if arguments["--per-image"]:
-            _write_per_image(evaluations, len(test), arguments)
+        rows, evaluations = _replications(model, test.x, request, lines)
+        if request.bdmc:
+            rows += _bracket(model, request)
+        about = {"model": str(files.path), "data": test.name, "notes": test.notes}
+        report = about | _about(model, test.x, request) | {"rows": rows}
+        _report(report, evaluations, files, request)
+        if request.per_image:
+            _write_per_image(evaluations, len(test.x), request)
     finally:
         _print(lines)
 
 
-def _typed(arguments):
-    """`arguments` with numbers and lists for texts; ValueError for what cannot be met."""
-    from jvi import ais
-    from jvi.evaluation import check_request
+def _request(arguments: Mapping[str, Any]) -> Request:
+    """What docopt's `arguments` mean; ValueError for what no evaluation can meet."""
+    from jvi.assessment import ais
+    from jvi.assessment.evaluation import check_request
 
-    values = dict(arguments)
-    for option, least in WHOLE.items():
-        if values[option] is not None:
-            values[option] = number(arguments, option, least=least)
+    typed = {**arguments, **_typed(arguments)}
+    results = typed["--resultfile"]
+    request = Request(
+        prefix=typed["<modelprefix>"],
+        device=typed["--device"],
+        dataset=typed["--dataset"],
+        data_dir=typed["--data-dir"],
+        num_images=typed["--images"],
+        names=typed["--eval"],
+        order=typed["--jvi-order"][0],
+        counts=typed["--samples"],
+        batch_size=typed["--batchsize"],
+        reps=typed["--reps"],
+        bootstrap=typed["--bootstrap"],
+        seed=typed["--seed"],
+        chains=typed["--ais-chains"],
+        annealing={name: typed[option] for name, option in ANNEALING.items()},
+        bdmc=typed["--bdmc"],
+        table=typed["--table"],
+        results=f"{typed['<modelprefix>']}.test.perf" if results == "+" else results,
+        log_weights=typed["--logw"],
+        per_image=typed["--per-image"],
+        overwrite=typed["--overwrite"],
+        quiet=typed["--quiet"],
+        options={k: v for k, v in typed.items() if v is not None and v is not False},
+    )
+    check_request(request.counts, request.names, request.order, request.batch_size, ["ais"])
+    ais.check_request(**request.annealing)
+    return request
+
+
+def _typed(arguments):
+    """Numbers and lists for the texts of `arguments`, by option."""
+    values = {
+        option: number(arguments, option, least=least)
+        for option, least in WHOLE.items()
+        if arguments[option] is not None
+    }
     for option in ("--ais-sigma", "--ais-stepsize"):
-        if values[option] is not None:
+        if arguments[option] is not None:
             values[option] = number(arguments, option, float)
-    orders = numbers(arguments, "--jvi-order", least=0)
+    values["--jvi-order"] = orders = numbers(arguments, "--jvi-order", least=0)
     every = [f"jvi-{order}" for order in orders] if len(orders) > 1 else ["jvi"]
     names = [
         each
         for name in arguments["--eval"].split(",")
         for each in (every if name == "jvi" else [name])
     ]
-    values["--eval"], values["--jvi-order"] = distinct(names, "--eval"), orders
+    values["--eval"] = distinct(names, "--eval")
     values["--samples"] = counts = numbers(arguments, "--samples", least=1)
     given = arguments["--ais-chains"] is not None
     values["--ais-chains"] = numbers(arguments, "--ais-chains", least=1) if given else counts
-    check_request(counts, names, orders[0], values["--batchsize"], others=["ais"])
-    settings = {name: values[option] for name, option in ANNEALING.items() if name != "prior"}
-    ais.check_request(**settings)
     return values
 
 
-def _outputs(arguments):
-    """The result file or None; refuses before the work what could not be written after it."""
-    result_file, table = arguments["--resultfile"], arguments["--table"]
-    if result_file == "+":
-        result_file = f"{arguments['<modelprefix>']}.test.perf"
-    new = [arguments["--logw"], arguments["--per-image"]]
-    new += [f"{table}.json", f"{table}.csv"] if table else []
-    check_outputs(new, arguments["--overwrite"], result_file)
-    return result_file
+def _check_outputs(request):
+    """Refuse before the work what could not be written after it."""
+    new = [request.log_weights, request.per_image]
+    new += [f"{request.table}.json", f"{request.table}.csv"] if request.table else []
+    check_outputs(new, request.overwrite, request.results)
 
 
-def _test_set(model, files, arguments):
-    """(name of the data set, binary test images, notes on them and on the model)."""
+def _check_model(link, request):
+    """Refuse before the work what this model cannot be asked for."""
+    from jvi.assessment import ais
+    from jvi.assessment.evaluation import check_request
+
+    names = request.names
+    check_request(request.counts, names, request.order, request.batch_size, ["ais"], link)
+    if "ais" in names or request.bdmc:
+        ais.check_request(**request.annealing, link=link)
+
+
+def _test_set(model, files, request):
     from jvi import datasets
-    from jvi.compat.doubts import doubts
+    from jvi.assessment.doubts import doubts
 
-    trained_on = files.meta.get("--dataset")
-    name = dataset_name(arguments, files)
-    images = datasets.load(name, arguments["--data-dir"]).test
-    wanted = arguments["--images"]
-    if wanted is not None and wanted > len(images):
-        raise ValueError(f"--images {wanted}: {name} has only {len(images)} test images")
-    images = images[:wanted]
-    model.images(images)  # raises ValueError for any that cannot be evaluated
-    notes = doubts(files)
+    name, wanted = dataset_name(request.dataset, files), request.num_images
+    data = datasets.load(name, request.data_dir)
+    rows = data.test[:wanted]
+    if wanted is not None and wanted > len(rows):
+        raise ValueError(f"--images {wanted}: {name} has only {len(rows)} test images")
+    model.images(rows)  # raises ValueError for any that cannot be evaluated
+    notes, trained_on = doubts(files), files.meta.get("--dataset")
     if trained_on not in (None, name):
         notes.append(f"{files.prefix} was trained on {trained_on}, not on {name}")
-    empty = (images == 0).all(axis=1)
-    if empty.any():
+    empty = (rows == 0).all(axis=1) if data.image_shape else []
+    if any(empty):
         count, first = int(empty.sum()), int(empty.argmax())
         notes.append(f"{count} of the test images are all zero, the first is number {first}")
-    return name, datasets.binarise_each(images, arguments["--seed"]), notes
+    return TestSet(name, datasets.observe_each(data, rows, request.seed), notes)
 
 
-def _replications(model, test, arguments, result_file, lines):
+def _replications(model, x, request, lines):
     """(rows of all replications, evaluations of the last one)."""
-    from jvi import tables
+    from jvi.assessment import tables
+    from jvi.assessment.evaluation import elbo_name
 
     replications = []
-    for replication in range(arguments["--reps"]):
-        images = test[_images(len(test), arguments, replication)]
-        results = _evaluate(model, images, arguments, replication, lines)
-        rows = tables.rows(results, arguments["--eval"])
-        if result_file:
-            _append(rows, result_file)
-        if arguments["--quiet"]:
+    for replication in range(request.reps):
+        images = x[_images(len(x), request, replication)]
+        results = _evaluate(model, images, request, replication, lines)
+        rows = tables.rows(results, request.names)
+        if request.results:
+            _append(rows, request.results)
+        if request.quiet:
             _print(lines)
         evaluations = [evaluation for evaluation, _ in results]
-        replications.append([*rows, tables.kl_row(evaluations)])
+        replications.append([*rows, tables.kl_row(evaluations, elbo_name(model.link))])
     return tables.combine(replications), evaluations
 
 
-def _images(count, arguments, replication):
+def _images(count, request, replication):
     """The numbers of the test images of a replication."""
     import numpy as np
 
-    from jvi.backend import stream
+    from jvi.engine.random import stream
 
-    if not arguments["--bootstrap"]:
+    if not request.bootstrap:
         return np.arange(count)
-    return stream(arguments["--seed"], "bootstrap", replication).integers(count, size=count)
+    return stream(request.seed, "bootstrap", replication).integers(count, size=count)
 
 
-def _evaluate(model, test, arguments, replication, lines):
+def _evaluate(model, x, request, replication, lines):
     """One replication: pairs of an `Evaluation` and the seconds that its pass took.
 
     `lines` get those of finished passes, also where a later one fails.
     """
-    from jvi import ais, evaluation, tables
-    from jvi.profiling import printed_profile
+    from jvi.assessment import ais, evaluation, tables
 
-    names, counts = arguments["--eval"], arguments["--samples"]
-    seed, progress = arguments["--seed"], not arguments["--quiet"]
-    shared = {"seed": seed, "replication": replication, "progress": progress}
-    bounds = dict.fromkeys([*names, "vae", "iwae"])  # two of them for the KL divergence
+    shared = {"seed": request.seed, "replication": replication, "progress": not request.quiet}
+    # The ELBO and IWAE for the KL divergence.
+    bounds = dict.fromkeys([*request.names, evaluation.elbo_name(model.link), "iwae"])
     bounds.pop("ais", None)
-    sampling = {"order": arguments["--jvi-order"][0], "batch_size": arguments["--batchsize"]}
-    sampling |= {"detail": True, **shared}
+    sampling = {"order": request.order, "batch_size": request.batch_size, "detail": True} | shared
     results = []
     try:
-        with printed_profile(arguments["--profile"]):
-            results += _timed(evaluation.evaluations, model, test, counts, bounds, **sampling)
-            if "ais" in names:
-                annealing = _annealing(arguments) | shared
-                chains = arguments["--ais-chains"]
-                results += _timed(ais.evaluations, model, test, chains, **annealing)
+        results += _timed(evaluation.evaluations, model, x, request.counts, bounds, **sampling)
+        if "ais" in request.names:
+            annealing = request.annealing | shared
+            results += _timed(ais.evaluations, model, x, request.chains, **annealing)
     finally:
-        lines += _lines(tables.rows(results, names))
+        lines += _lines(tables.rows(results, request.names))
     return results
-
-
-def _annealing(arguments):
-    return {name: arguments[option] for name, option in ANNEALING.items()}
 
 
 def _timed(function, *arguments, **options):
@@ -274,67 +345,69 @@ def _print(lines):
     lines.clear()
 
 
-def _append(rows, result_file):
-    with open(result_file, "a") as file:
+def _append(rows, path):
+    with open(path, "a") as file:
         for row in rows:
-            numbers = (row[key] for key in ("mean", "standard_error", "seconds"))
-            file.write(",".join(f"{number:.8f}" for number in numbers) + "\n")
+            values = (row[key] for key in ("mean", "standard_error", "seconds"))
+            file.write(",".join(f"{value:.8f}" for value in values) + "\n")
 
 
-def _about(model, test, arguments):
+def _about(model, x, request):
     """What a report says beside its rows."""
-    from jvi import tables
+    from jvi.assessment import tables
 
-    given = {k: v for k, v in arguments.items() if v is not None and v is not False}
+    active, units = _units(model, x, request.seed)
     return {
-        "arguments": given,
+        "arguments": request.options,
         "versions": tables.versions(),
-        "active_units": _active_units(model, test) if len(test) > 1 else None,
-        "latent_units": model.num_latent,
+        "active_units": active,
+        "latent_units": units,
     }
 
 
-def _active_units(model, test):
-    import numpy as np
+def _units(model, x, seed):
+    """How many latent units are active, and how many there are; lists for several layers."""
+    from jvi.assessment.evaluation import latent_means
+    from jvi.evidence.diagnostics import active_units
 
-    from jvi.backend import to_host
-    from jvi.diagnostics import active_units
+    if not hasattr(model.link, "latent_means"):
+        return None, None
+    means = latent_means(model, x, seed)
+    units = [mean.shape[1] for mean in means]
+    active = [int(active_units(mean).sum()) for mean in means]
+    known = active if len(means) > 1 else active[0]
+    return known if len(x) > 1 else None, units if len(means) > 1 else units[0]
 
-    blocks = np.split(test, range(1024, len(test), 1024))
-    means = np.concatenate([to_host(model.encode(block)[0]) for block in blocks])
-    return int(active_units(means).sum())
 
-
-def _bracket(model, arguments):
+def _bracket(model, request):
     """Rows of bidirectional Monte Carlo."""
-    from jvi import ais, tables
+    from jvi.assessment import ais, tables
 
-    num_images = arguments["--images"] or SIMULATED_IMAGES
-    num_chains = min(arguments["--ais-chains"])
-    shared = {"seed": arguments["--seed"], "progress": not arguments["--quiet"]}
-    options = {**_annealing(arguments), **shared}
+    num_images, num_chains = request.num_images or SIMULATED_IMAGES, min(request.chains)
+    options = request.annealing | {"seed": request.seed, "progress": not request.quiet}
     [(ends, seconds)] = _timed(lambda: [ais.bdmc(model, num_images, num_chains, **options)])
     return tables.combine([tables.sandwich_rows(ends, num_chains, seconds)])
 
 
-def _report(report, evaluations, prefix):
+def _report(report, evaluations, files, request):
     """Print and write the table."""
-    from jvi import tables
+    from jvi.assessment import tables
+    from jvi.assessment.evaluation import elbo_name
 
-    arguments = report["arguments"]
-    notes = tables.annealing_notes(report["rows"], "--ais-stepsize" in arguments)
+    explicit = request.annealing["step_size"] is not None
+    notes = tables.annealing_notes(report["rows"], explicit)
     report["notes"] += notes
-    quiet = "--quiet" in arguments
-    if not quiet:
-        print(tables.summary(report, evaluations), *(f"note: {note}" for note in notes), sep="\n")
-    written = _write_table(report, prefix, arguments.get("--table"))
-    if not quiet:
+    if not request.quiet:
+        summary = tables.summary(report, evaluations, elbo_name(files.link))
+        print(summary, *(f"note: {note}" for note in notes), sep="\n")
+    written = _write_table(report, files.prefix, request.table)
+    if not request.quiet:
         print(written)
 
 
 def _write_table(report, prefix, wanted):
     """Write JSON and CSV; where, or why not, as a line."""
-    from jvi import tables
+    from jvi.assessment import tables
 
     if wanted:
         tables.write(wanted, report)
@@ -345,27 +418,28 @@ def _write_table(report, prefix, wanted):
         return f"note: the table is not written ({error.strerror}); name another place with --table"
 
 
-def _write_log_weights(model, images, arguments):
+def _write_log_weights(model, x, request):
     from scipy.io import savemat
 
-    from jvi.backend import stream, to_host
+    from jvi.engine.random import stream
+    from jvi.evidence.arrays import host
     from jvi.files import atomic_write
 
-    rng = stream(arguments["--seed"], "log-weight file")
-    log_w = to_host(model.log_weights(images, max(arguments["--samples"]), rng))
-    with atomic_write(arguments["--logw"]) as temporary, open(temporary, "wb") as file:
+    rng = stream(request.seed, "log-weight file")
+    log_w = host(model.log_weights(x, max(request.counts), rng))
+    with atomic_write(request.log_weights) as temporary, open(temporary, "wb") as file:
         savemat(file, {"logw": log_w})
 
 
-def _write_per_image(evaluations, count, arguments):
+def _write_per_image(evaluations, count, request):
     import numpy as np
 
-    from jvi import tables
+    from jvi.assessment import tables
     from jvi.files import atomic_write
 
-    arrays = {"image": _images(count, arguments, arguments["--reps"] - 1)}
-    arrays |= tables.per_image(evaluations, arguments["--eval"])
-    with atomic_write(arguments["--per-image"]) as temporary, open(temporary, "wb") as file:
+    arrays = {"image": _images(count, request, request.reps - 1)}
+    arrays |= tables.per_image(evaluations, request.names)
+    with atomic_write(request.per_image) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 
 

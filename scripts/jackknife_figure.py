@@ -17,16 +17,10 @@ Options:
   --seed <seed>      Seed of everything random [default: 0].
 """
 
-import sys
-
-if __name__ == "__main__":
-    from os.path import dirname, realpath
-
-    sys.path[0] = dirname(dirname(realpath(__file__)))
-
 from docopt import docopt
 
-from jvi.cli import command, number, table
+from jvi.cli import command, number
+from jvi.text import table
 
 ORDERS = range(4)
 
@@ -55,7 +49,7 @@ def main(argv=None):
 
 def exact_bias(num_samples, order, shape):
     """E[JVI-m] - log E[w] for w ~ Gamma(shape, 1), to about 30 digits: Σ_j c_j b((K - j) a)."""
-    from jvi.jackknife import jackknife_coefficients
+    from jvi.evidence.jackknife import jackknife_coefficients
 
     return sum(
         c.numerator * _digamma_minus_log((num_samples - j) * shape) / c.denominator
@@ -81,7 +75,7 @@ def sampled_bias(num_samples, shape, draws, rng):
     """Bias and standard error at each order, by the difference from IWAE, whose bias is known."""
     import numpy as np
 
-    from jvi.jackknife import jackknife
+    from jvi.evidence.jackknife import jackknife
 
     log_w = np.log(rng.gamma(float(shape), size=(num_samples, draws)))
     iwae, known = jackknife(log_w, 0), float(exact_bias(num_samples, 0, shape))
@@ -107,7 +101,7 @@ def draw_bias(path, shape, draws, rng):
 
 def measure(largest, rng):
     """{K: [(ms for the value, ms for value and weights) for orders 1 to 4]}, per data point."""
-    from jvi.jackknife import jackknife, jackknife_and_weights
+    from jvi.evidence.jackknife import jackknife, jackknife_and_weights
 
     times = {}
     for k in (2**e for e in range(6, largest.bit_length())):
@@ -132,7 +126,7 @@ def _milliseconds(function, log_w, order):
 
 
 def draw_runtime(path, times):
-    from jvi.jackknife import count_terms
+    from jvi.evidence.jackknife import count_terms
 
     figure, axes = _figure("milliseconds per data point, this code", 2)
     for order in range(1, 5):

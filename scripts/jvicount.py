@@ -11,13 +11,6 @@ Options:
   -h --help    Show this help screen.
 """
 
-import sys
-
-if __name__ == "__main__":
-    from os.path import dirname, realpath
-
-    sys.path[0] = dirname(dirname(realpath(__file__)))
-
 from docopt import docopt
 
 from jvi.cli import command, number
@@ -25,7 +18,7 @@ from jvi.cli import command, number
 
 @command
 def main(argv=None):
-    from jvi.jackknife import count_terms
+    from jvi.evidence.jackknife import count_terms
 
     arguments = docopt(__doc__, argv)
     n, order = number(arguments, "<n>", least=1), number(arguments, "<order>", least=0)

@@ -10,8 +10,8 @@ Options:
   -h --help                    Show this help screen.
   -o <file>                    The file to write; by default PREFIX.report.html.
   -d <dataset>, --dataset <dataset>
-                               Data set: "digits", "mnist" or "omniglot"; by default the one that
-                               the model was trained on.
+                               Data set, as train.py has them; by default the one that the model
+                               was trained on.
   -g <device>, --device <device>
                                Number of the GPU to run on, -1 for the CPU [default: -1].
   -s <samples>, --samples <samples>
@@ -23,13 +23,6 @@ Options:
   --overwrite                  Replace an existing file.
   --quiet                      Print nothing.
 """
-
-import sys
-
-if __name__ == "__main__":
-    from os.path import dirname, realpath
-
-    sys.path[0] = dirname(dirname(realpath(__file__)))
 
 from docopt import docopt
 
@@ -43,16 +36,16 @@ def main(argv=None):
     num_images = number(arguments, "--images", least=2)
     seed, quiet = number(arguments, "--seed", least=0), arguments["--quiet"]
     from jvi import datasets
-    from jvi.compat.model_files import read_model
+    from jvi.assessment.report import report
     from jvi.files import atomic_write
-    from jvi.model import from_files
-    from jvi.report import report
+    from jvi.models.files import read_model
+    from jvi.models.model import from_files
 
     files = read_model(arguments["<modelprefix>"])
     path = arguments["-o"] or f"{files.prefix}.report.html"
     check_outputs([path], arguments["--overwrite"])
     model = from_files(files, number(arguments, "--device"))
-    data = datasets.load(dataset_name(arguments, files), arguments["--data-dir"])
+    data = datasets.load(dataset_name(arguments["--dataset"], files), arguments["--data-dir"])
     page = report(model, files, data, num_images, num_samples, seed, progress=not quiet)
     with atomic_write(path) as temporary:
         # What UTF-8 lacks can be part of a file's name.

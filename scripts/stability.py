@@ -13,7 +13,7 @@ Options:
   -o <file>                Write every run to this file, a line of JSON each; runs that it already
                            holds are not repeated [default: stability.jsonl].
   --runs <list>            Estimators, each with its order
-                           [default: iwae:0,dreg:0,jvi_clip:1,jvi_clip:2].
+                           [default: iwae:0,dreg:0,jvi-clip:1,jvi-clip:2].
   --lrs <list>             Learning rates [default: 1e-4,3e-4,1e-3,3e-3].
   --seeds <n>              Number of seeds [default: 3].
   -e <epochs>, --epochs <epochs>
@@ -23,16 +23,10 @@ Options:
   --data-dir <folder>      Folder that holds mnist/ (else the variable JVI_DATA, else a download).
 """
 
-import sys
-
-if __name__ == "__main__":
-    from os.path import dirname, realpath
-
-    sys.path[0] = dirname(dirname(realpath(__file__)))
-
 from docopt import docopt
 
-from jvi.cli import command, number, table
+from jvi.cli import command, number
+from jvi.text import table
 
 
 @command
@@ -74,30 +68,34 @@ def _train(run, data_dir):
     """The run with its `log_px`, None where training diverged."""
     import tempfile
 
-    from jvi import backend, datasets
-    from jvi.evaluation import evaluate
-    from jvi.model import Model
-    from jvi.models import MLP
-    from jvi.objectives import Objective
-    from jvi.training import Diverged, Settings, build_trainer
+    from jvi import datasets
+    from jvi.assessment.evaluation import evaluate
+    from jvi.engine import threads
+    from jvi.evidence.estimators import ESTIMATORS, estimator
+    from jvi.models.model import model
+    from jvi.spec import options_of
+    from jvi.training.objective import Objective
+    from jvi.training.trainer import Diverged, Settings, build_trainer
 
-    backend.cores = lambda: 1
+    threads.cores = lambda: 1
+    name = run["estimator"]
+    if name in ESTIMATORS and "order" in options_of(ESTIMATORS[name].function):
+        name += f":order={run['order']}"
     data = datasets.load("mnist", data_dir)
     data = data._replace(validation=data.validation[:2000])
     settings = Settings(
-        vae_type="jvi", num_samples=run["num_samples"], order=run["order"], optimizer="adam",
+        objective=Objective(estimator(name)), num_samples=run["num_samples"], optimizer="adam",
         lr=run["lr"], epochs=run["epochs"], batch_size=256, seed=run["seed"], quiet=True,
     )  # fmt: skip
-    model = Model(MLP(784, 64, 8, backend.stream(run["seed"], "initial parameters")))
-    with tempfile.TemporaryDirectory() as folder, backend._blas().limit(limits=1):
-        trainer = build_trainer(model, data, settings, f"{folder}/m", {})
-        trainer.updater.objective = Objective(run["estimator"], "sampled", "jvi")
+    trained = model("mlp:hidden=64,latent=8", data, seed=run["seed"])
+    with tempfile.TemporaryDirectory() as folder, threads._blas().limit(limits=1):
+        trainer = build_trainer(trained, data, settings, f"{folder}/m", {})
         try:
             trainer.run(show_loop_exception_msg=False)
         except Diverged:
             return run | {"log_px": None}
-        held_out = datasets.binarise_each(data.validation, 0)
-        return run | {"log_px": evaluate(model, held_out, 512, ("iwae",)).mean["iwae"]}
+        held_out = datasets.observe_each(data, data.validation, 0)
+        return run | {"log_px": evaluate(trained, held_out, 512, ("iwae",)).mean["iwae"]}
 
 
 def _row(done, run, lrs, epochs, num_samples):

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-import jvi  # noqa: F401  before Chainer, which needs its shim
+import jvi.compat.chainer7  # noqa: F401  with it tests can import Chainer
 
 matplotlib.use("Agg")
 
@@ -60,3 +60,22 @@ def strict(strict_device):
         return np.asarray(array.to_device(array_api_strict.Device("CPU_DEVICE")))
 
     return put, get
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """A function that gives the CUDA kernels, compiled for the CPU."""
+    import cuda_on_cpu
+
+    if cuda_on_cpu.COMPILER is None:
+        pytest.skip("no C++ compiler")
+    return cuda_on_cpu.kernel_maker(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture
+def on_cpu(compiled, monkeypatch):
+    """From here on the kernels for a GPU take NumPy arrays."""
+    from jvi.functions.kernels import on_cupy
+
+    monkeypatch.setattr(on_cupy, "_kernel", compiled)
+    monkeypatch.setattr(on_cupy, "WIDE", 16)  # 65,536 threads would take seconds

@@ -1,4 +1,4 @@
-"""A checkout that is not installed, an sdist and a wheel hold and do the same.
+"""An editable install, an sdist and a wheel hold and do the same.
 
 Nothing is downloaded: setuptools and the dependencies are those of the tests' own environment.
 """
@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 
 import jvi
-from jvi.__main__ import COMMANDS
+from jvi.__main__ import COMMANDS as DESCRIBED
+from jvi.__main__ import MODULES
 
 ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = {name: MODULES.get(name, name) for name in DESCRIBED}
 FOLDERS = ("jvi", "compat", "scripts", "tests")
 SITE_PACKAGES = os.pathsep.join({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 
@@ -75,6 +77,7 @@ def build(kind, source, target):
 def modules(folder):
     """The names that the Python and CUDA files of a checkout have in a wheel."""
     sources = [*folder.glob("jvi/**/*.py"), *folder.glob("jvi/**/*.cu")]
+    sources.append(folder / "jvi" / "py.typed")
     top = {path.relative_to(folder).as_posix() for path in sources}
     beside = [*folder.glob("compat/**/*.py"), *folder.glob("scripts/**/*.py")]
     return top | {f"jvi/{path.relative_to(folder).as_posix()}" for path in beside}
@@ -85,20 +88,27 @@ def in_wheel(path):
         return {name for name in archive.namelist() if ".dist-info/" not in name}
 
 
-def test_checkout_runs_from_anywhere_without_being_installed(checkout, tmp_path):
-    def python(*arguments, cwd):
-        # -S leaves out .pth files, by which an editable install of jvi would be found.
-        return run(sys.executable, "-S", *arguments, cwd=cwd, path=SITE_PACKAGES)
+def test_an_editable_install_maps_compat_and_scripts(checkout, tmp_path):
+    """As after `make install`: everything comes from the checkout, and a script runs as a file."""
+    install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
+    wheel = build("editable", checkout, tmp_path)
+    run(sys.executable, *install, str(tmp_path / "site"), str(wheel), cwd=tmp_path)
+    # -S leaves out the .pth files of the tests' own environment, which has an editable jvi, too.
+    start = f"import site, sys; site.addsitedir({str(tmp_path / 'site')!r});"
 
-    script = str(checkout / "scripts" / "jvicount.py")
-    assert python(script, "16", "2", cwd=tmp_path) == "137"
-    assert python("-m", "jvi", "jvicount", "16", "2", cwd=checkout) == "137"
-    for name in COMMANDS:
-        script = str(checkout / "scripts" / f"{name}.py")
-        assert f"{name}.py (-h | --help)" in python(script, "--help", cwd=tmp_path)
+    def python(code):
+        path = os.pathsep.join([str(tmp_path / "site"), SITE_PACKAGES])
+        return run(sys.executable, "-S", "-c", start + code, cwd=tmp_path, path=path)
+
     code = "import jvi.scripts.train as t, jvi.compat as c; print(t.__file__, c.__file__)"
     files = [checkout / "scripts" / "train.py", checkout / "compat" / "__init__.py"]
-    assert python("-c", code, cwd=checkout) == " ".join(map(str, files))
+    assert python(code) == " ".join(map(str, files))
+    assert python("import jvi; print(*jvi.__path__)") == str(checkout / "jvi")
+    for module in COMMANDS.values():
+        script = checkout / "scripts" / f"{module}.py"
+        code = f"sys.argv = ['x', '--help']; sys.path[0] = {str(script.parent)!r}; import runpy;"
+        shown = python(f"{code} runpy.run_path({str(script)!r}, run_name='__main__')")
+        assert f"{module}.py (-h | --help)" in shown
 
 
 def test_wheel_holds_every_source_and_nothing_but_jvi(checkout, wheel):
@@ -123,12 +133,12 @@ def test_commands_of_an_installed_wheel(wheel, tmp_path):
     def installed(*command):
         return run(*map(str, command), cwd="/", path=tmp_path)
 
-    for name in COMMANDS:
+    for name, module in COMMANDS.items():
         shown = installed(tmp_path / "bin" / f"jvi-{name}", "--help")
-        assert f"{name}.py (-h | --help)" in shown
+        assert f"{module}.py (-h | --help)" in shown
         assert installed(sys.executable, "-m", "jvi", name, "--help") == shown
     assert installed(tmp_path / "bin" / "jvi-jvicount", 16, 2) == "137"
-    code = "import jvi.compat, chainer; print(jvi.compat.__file__)"
+    code = "import jvi.compat.chainer7, chainer; print(jvi.compat.__file__)"
     path = tmp_path / "jvi" / "compat" / "__init__.py"
     assert installed(sys.executable, "-c", code) == str(path)
 
@@ -136,4 +146,6 @@ def test_commands_of_an_installed_wheel(wheel, tmp_path):
 def test_every_command_is_a_console_script():
     with open(ROOT / "pyproject.toml", "rb") as file:
         scripts = tomllib.load(file)["project"]["scripts"]
-    assert scripts == {f"jvi-{name}": f"jvi.scripts.{name}:main" for name in COMMANDS}
+    assert scripts == {
+        f"jvi-{name}": f"jvi.scripts.{module}:main" for name, module in COMMANDS.items()
+    }

@@ -1,32 +1,55 @@
-"""Data sets by name, and the binarisation of their images.
+"""Data sets by name, from files, or of arrays.
 
 >>> from jvi import datasets
 >>> digits = datasets.load("digits")
 >>> digits.test.shape, digits.image_shape
 ((300, 64), (8, 8))
+>>> datasets.of_arrays([[0, 1], [1, 1], [1, 0]])
+<data set data: 1 training, 1 validation, 1 test rows of 2>
+  observed: as it is
+  log-likelihoods: nats
+  split: validation and test: each a tenth of the 3 rows, shuffled by one permutation for ever
 """
 
-import numpy as np
+from pathlib import Path
+from typing import Any
 
-from jvi.backend import stream
 from jvi.datasets import digits, mnist, omniglot
-from jvi.datasets.dataset import Dataset
+from jvi.datasets.dataset import Dataset, Unit, as_it_is, binarise, observe_each
+from jvi.datasets.files import ENDINGS, is_path, read_parts
+from jvi.datasets.own import of_arrays
 
-__all__ = ["DATASETS", "Dataset", "binarise", "binarise_each", "check_pixels", "load"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "Unit",
+    "as_dataset",
+    "as_it_is",
+    "binarise",
+    "load",
+    "observe_each",
+    "of_arrays",
+]
 
 DATASETS = {"digits": digits.load, "mnist": mnist.load, "omniglot": omniglot.load}
 
 
-def load(name, data_dir=None):
+def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
     """Load a data set.
 
     Parameters
     ----------
-    name : str
-        A key of `DATASETS`.
+    name : str or Path
+        A key of `DATASETS`, or a file of one's own: a Path, or a text that has a folder or an
+        ending (.npz, .npy, .gz, .idx, -ubyte). So "mnist" never is a file, and "./mnist" always.
+
+        A file is an .npz with the arrays `train` and, optionally, `validation` and `test`, or with
+        one array; an .npy; or an idx file, gzipped or not. `of_arrays` says how arrays are observed
+        and how a part that is missing is split off.
     data_dir : str or Path, optional
-        A folder of local files that holds `mnist/`, `omniglot/`; without it, the environment
-        variable JVI_DATA, and without that, the user's cache, which is filled by downloading.
+        For the keys of `DATASETS`, a folder of local files that holds `mnist/`, `omniglot/`;
+        without it, the environment variable JVI_DATA, and without that, the user's cache, which
+        is filled by downloading.
 
     Returns
     -------
@@ -39,63 +62,19 @@ def load(name, data_dir=None):
     FileNotFoundError
         When a folder or file is missing (and cannot be downloaded).
     """
+    if is_path(name):
+        path = Path(name).expanduser()
+        return of_arrays(**read_parts(path), name=str(path))
     if name not in DATASETS:
-        raise ValueError(f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}")
+        raise ValueError(
+            f"unknown data set {name!r}: choose one of {', '.join(DATASETS)}, or name a file with "
+            f"its ending ({', '.join(ENDINGS)}) or folder (./{name})"
+        )
     return DATASETS[name](data_dir)
 
 
-def binarise(images, rng):
-    """Draw every pixel from the Bernoulli distribution that its grey value is the mean of.
-
-    Called on every batch anew, this is the dynamic binarisation of Burda et al. (2016), section 5.
-
-    Parameters
-    ----------
-    images : array of any shape
-        Pixels in [0, 1].
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    float32 array of the same shape, every pixel 0 or 1.
-
-    Raises
-    ------
-    ValueError
-        When a pixel is outside [0, 1].
-    """
-    images = np.asarray(images)
-    check_pixels(images)
-    return (rng.random(images.shape) < images).astype(np.float32)
-
-
-def check_pixels(images):
-    """Raise ValueError for images that cannot be binarised."""
-    if not np.all((images >= 0) & (images <= 1)):
-        raise ValueError("only pixels in [0, 1] can be binarised")
-
-
-def binarise_each(images, seed, start=0):
-    """Draw fixed binary images: image i only ever depends on its pixels, its index and the seed.
-
-    Parameters
-    ----------
-    images : array of shape (N, ...)
-        Pixels in [0, 1] of the images number start, start + 1, … of their data set.
-    seed : int
-    start : int
-        Index of the first image, so that batches give what the whole would.
-
-    Returns
-    -------
-    float32 array of the same shape, every pixel 0 or 1.
-
-    Raises
-    ------
-    ValueError
-        When a pixel is outside [0, 1].
-    """
-    binary = np.empty(np.shape(images), np.float32)
-    for i, image in enumerate(images):
-        binary[i] = binarise(image, stream(seed, "binarisation", start + i))
-    return binary
+def as_dataset(data: Any) -> Dataset:
+    """A `Dataset` itself, what `load` makes of a name or path, or `of_arrays` of an array."""
+    if isinstance(data, Dataset):
+        return data
+    return load(data) if isinstance(data, str | Path) else of_arrays(data)

@@ -1,13 +1,15 @@
 """The 8 × 8 handwritten digits that scikit-learn contains: for demonstrations, no download."""
 
+from pathlib import Path
+
 import numpy as np
 
-from jvi.datasets.dataset import Dataset
+from jvi.datasets.dataset import Dataset, shuffled
 
 __all__ = ["load"]
 
 
-def load(data_dir=None):
+def load(data_dir: str | Path | None = None) -> Dataset:
     """Load the digits: 1,297 training, 200 validation and 300 test images.
 
     The file is ordered by writer, so the images are shuffled first, by one permutation for ever:
@@ -26,7 +28,6 @@ def load(data_dir=None):
     """
     from sklearn.datasets import load_digits
 
-    images = load_digits().data.astype(np.float32) / 16
-    # Raw output is the one thing of a generator that NumPy promises never to change.
-    images = images[np.argsort(np.random.PCG64(0).random_raw(len(images)))]
-    return Dataset("digits", images[:1297], images[1297:1497], images[1497:], (8, 8))
+    images = shuffled(load_digits().data.astype(np.float32) / 16)
+    parts = images[:1297], images[1297:1497], images[1497:]
+    return Dataset("digits", *parts, (8, 8), split="shuffled by one permutation for ever")

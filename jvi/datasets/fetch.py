@@ -1,8 +1,10 @@
 """Where the files of a data set come from: a folder of the user's, the cache, or a mirror."""
 
 import os
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from jvi.files import atomic_write
@@ -10,7 +12,7 @@ from jvi.files import atomic_write
 __all__ = ["cache_folder", "fetch", "local_folder"]
 
 
-def local_folder(data_dir=None):
+def local_folder(data_dir: str | Path | None = None) -> Path | None:
     """The user's folder of data sets: `data_dir`, else what JVI_DATA names, else None.
 
     Raises
@@ -29,14 +31,14 @@ def local_folder(data_dir=None):
     return folder
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """The user's cache, laid out like any other folder of data sets."""
     import pooch
 
     return Path(pooch.os_cache("jvi"))
 
 
-def fetch(target, urls, read, advice):
+def fetch(target: Path, urls: Iterable[str], read: Callable[[Path], Any], advice: str) -> Any:
     """Read the cached file `target`; when it is missing or damaged, download it first.
 
     A download only gets its place in the cache after it has been read without an error.

@@ -2,16 +2,19 @@
 
 import gzip
 import math
+import os
 import zlib
+from pathlib import Path
 
 import numpy as np
 
 __all__ = ["parse_idx", "read_bounded"]
 
 UNSIGNED_BYTE = 0x08
+MOST_PACKED = 1032  # bytes that deflate makes one of
 
 
-def read_bounded(path, limit):
+def read_bounded(path: str | Path, limit: int) -> bytes:
     """The content of a plain or gzipped file, unpacking no more than `limit` bytes.
 
     Parameters
@@ -33,9 +36,11 @@ def read_bounded(path, limit):
     try:
         with open(path, "rb") as file:
             zipped = file.read(2) == b"\x1f\x8b"
+            # `read` makes room for what it is asked for: no more than there can be.
+            most = min(limit, file.seek(0, os.SEEK_END) * (MOST_PACKED if zipped else 1))
             file.seek(0)
             # One byte more shows that there is more, and lets gzip reach its checksum.
-            content = (gzip.GzipFile(fileobj=file) if zipped else file).read(limit + 1)
+            content = (gzip.GzipFile(fileobj=file) if zipped else file).read(most + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read or is damaged: {error}") from error
     if len(content) > limit:
@@ -43,7 +48,7 @@ def read_bounded(path, limit):
     return content
 
 
-def parse_idx(content, path):
+def parse_idx(content: bytes, path: str | Path) -> np.ndarray:
     """The array that the bytes of an idx file describe.
 
     Parameters

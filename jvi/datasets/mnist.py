@@ -2,6 +2,7 @@
 
 import hashlib
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ ADVICE = (
 )
 
 
-def load(data_dir=None):
+def load(data_dir: str | Path | None = None) -> Dataset:
     """Load MNIST: 50,000 training, 10,000 validation and 10,000 test images of 28 × 28.
 
     The validation images are the last 10,000 of the official training file, as in Nowozin (2018).
@@ -52,8 +53,9 @@ def load(data_dir=None):
     Parameters
     ----------
     data_dir : str or Path, optional
-        A folder that holds `mnist/` with the two idx files of images, gzipped or not; else
-        JVI_DATA; else they are downloaded once and cached.
+        A folder that holds `mnist/` with the two idx files of images, gzipped or not (where both
+        are, their content is the same: it is checked); else JVI_DATA; else they are downloaded
+        once and cached.
 
     Returns
     -------
@@ -67,7 +69,9 @@ def load(data_dir=None):
         When a local file is damaged or not the official one.
     """
     images, test = _images(TRAIN, data_dir), _images(TEST, data_dir)
-    return Dataset("mnist", images[:-10_000], images[-10_000:], test, (28, 28))
+    parts = images[:-10_000], images[-10_000:], test
+    split = "the last 10,000 of the official training images are for validation"
+    return Dataset("mnist", *parts, (28, 28), split=split)
 
 
 def _images(file, data_dir):

@@ -1,20 +1,19 @@
 """Omniglot at 28 × 28 pixels."""
 
-import zipfile
-import zlib
+from pathlib import Path
 
 import numpy as np
 
+from jvi.compat.arrays import read_arrays
 from jvi.datasets.dataset import Dataset
 from jvi.datasets.fetch import cache_folder, local_folder
 
 __all__ = ["load"]
 
-# What np.load raises for a file that is no .npz, is cut off, has a wrong checksum or lacks a key.
-UNREADABLE = (OSError, ValueError, TypeError, KeyError, EOFError, zlib.error, zipfile.BadZipFile)
+ARRAYS = {"images", "drawer"}
 
 
-def load(data_dir=None):
+def load(data_dir: str | Path | None = None) -> Dataset:
     """Load Omniglot: 22,722 training, 1,623 validation and 8,115 test images, each ink = 1.
 
     Every one of the 1,623 characters was drawn by 20 people. Drawers 1 to 14 are for training,
@@ -54,16 +53,20 @@ def load(data_dir=None):
     images, drawer = _read(path)
     images = images.reshape(len(images), -1) / np.float32(255)
     parts = (drawer <= 14, drawer == 15, drawer >= 16)
-    return Dataset("omniglot", *(images[part] for part in parts), (28, 28))
+    split = "by drawer: 1 to 14, 15, 16 to 20"
+    return Dataset("omniglot", *(images[part] for part in parts), (28, 28), split=split)
 
 
 def _read(path):
     """`images` and `drawer` of the file, checked."""
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            images, drawer = archive["images"], archive["drawer"]
-    except UNREADABLE as error:
-        raise ValueError(f"{path} is damaged or not an Omniglot file: {error}") from error
+        arrays = read_arrays(path, keep=ARRAYS.__contains__)
+        problem = "" if arrays.keys() == ARRAYS else "it has no images or no drawer"
+    except (OSError, ValueError) as error:
+        problem = str(error).removeprefix(f"{path}: ")
+    if problem:
+        raise ValueError(f"{path} is damaged or not an Omniglot file: {problem}")
+    images, drawer = arrays["images"], arrays["drawer"]
     if images.dtype != np.uint8 or images.shape != (*drawer.shape, 28, 28):
         raise ValueError(f"{path}: images must be bytes of shape (N, 28, 28), one for each drawer")
     if not np.array_equal(np.unique(drawer), np.arange(1, 21)):

@@ -5,6 +5,8 @@ here needs. Composed of Chainer's own operations each would be a dozen calls, an
 arithmetic, are what small batches spend time on.
 """
 
+from jvi.compat import chainer7  # noqa: F401  first: with it Chainer can be imported
+from jvi.functions.bernoulli import bernoulli_log_density, bernoulli_sample
 from jvi.functions.decoder import crelu_decoder_log_density
 from jvi.functions.encoder import crelu_encoder
 from jvi.functions.gaussian import (
@@ -17,6 +19,8 @@ from jvi.functions.weighted_sum import weighted_sum
 
 __all__ = [
     "Route",
+    "bernoulli_log_density",
+    "bernoulli_sample",
     "crelu_decoder_log_density",
     "crelu_encoder",
     "gaussian_log_density",

@@ -6,7 +6,7 @@ __all__ = ["Route"]
 
 
 class Route(chainer.Function):
-    """The identity on z, shape (K, N, D), whose backward pass multiplies by `scale`, (K, N).
+    """The identity on arrays z, shape (K, N, …), whose backward pass multiplies by `scale`, (K, N).
 
     A loss that weights sample k by a_k gives the model the gradient weight a_k; with
     scale = b / a on the way back to the encoder, the encoder gets the weight b_k, from one forward
@@ -22,4 +22,7 @@ class Route(chainer.Function):
     def backward(self, inputs, grad_outputs):
         if self.scale is None:
             return grad_outputs
-        return (grad_outputs[0] * self.scale[:, :, None],)
+        return tuple(g if g is None else g * self._scale_for(g) for g in grad_outputs)
+
+    def _scale_for(self, g):
+        return self.scale.reshape(self.scale.shape + (1,) * (g.ndim - 2)).astype(g.dtype)

@@ -4,43 +4,63 @@ Everything else in this project speaks to a model only through `LatentVariableMo
 architecture is one file here and one line in `MODELS`.
 """
 
-from typing import Protocol
-
+from jvi.compat import chainer7  # noqa: F401  first: with it Chainer can be imported
+from jvi.models.burda import Burda
 from jvi.models.mlp import MLP
+from jvi.models.protocol import CAPABILITIES, LatentVariableModel
+from jvi.models.sbn import SBN
+from jvi.spec import Spec, parse, split
 
-__all__ = ["MODELS", "LatentVariableModel"]
+__all__ = [
+    "CAPABILITIES",
+    "MLP",
+    "MODELS",
+    "SBN",
+    "Burda",
+    "LatentVariableModel",
+    "Spec",
+    "build",
+    "of_spec",
+]
 
-MODELS = {"mlp": MLP}
+LARGEST = 2**24  # of any size of a model
+
+MODELS = {"mlp": MLP, "burda": Burda, "sbn": SBN}
 
 
-class LatentVariableModel(Protocol):
-    """What a model offers. x has shape (N, pixels), z (K, N, D), noise eps (K, N, D).
+def build(name, num_pixels, rng):
+    """The link that NAME[:key=value,…] stands for, with weights drawn from `rng`.
 
-    `posterior(x)` runs the encoder, once per data point; what it returns is passed on as `q`.
-    Log-densities are Variables of shape (K, N), in nats.
+    Raises
+    ------
+    ValueError
+        For an unknown model or option, listing the known, or sizes that it cannot have.
     """
+    spec = _sized(parse(name, MODELS, "model"))
+    return MODELS[spec.name](num_pixels, **spec.options, rng=rng)
 
-    num_pixels: int
-    num_hidden: int
-    num_latent: int
 
-    def posterior(self, x):
-        """Parameters of q(z|x): mean and log-variance, each (N, D)."""
+def of_spec(text):
+    """The link, without weights, of the spelling of a model's `spec`, which says its pixels too.
 
-    def sample(self, q, eps):
-        """Draws z from q(z|x), a differentiable function of q and standard normal eps."""
+    Raises
+    ------
+    ValueError
+        As `build`, or where pixels are missing.
+    """
+    name, texts = split(text)
+    pixels = texts.pop("pixels", "")
+    if not (pixels.isascii() and pixels.isdecimal() and 0 < int(pixels[:20]) <= LARGEST):
+        raise ValueError(f"{text!r}: says no number of pixels")
+    spec = _sized(parse(str(Spec(name, texts)), MODELS, "model"))
+    return MODELS[spec.name](int(pixels), **spec.options)
 
-    def log_px(self, x, z):
-        """log p(x|z)."""
 
-    def log_pz(self, z):
-        """log p(z)."""
-
-    def log_qz(self, q, z):
-        """log q(z|x)."""
-
-    def kl(self, q):
-        """KL divergence of q(z|x) from p(z) in closed form, shape (N,)."""
-
-    def pixels(self, z):
-        """Mean of p(x|z), shape z.shape[:-1] + (pixels,), in [0, 1]."""
+def _sized(spec):
+    """A spec whose whole numbers are sizes that can be."""
+    for key, value in spec.options.items():
+        if isinstance(value, int) and value < 1:
+            raise ValueError(f"{spec.name}:{key} must be at least 1, not {value}")
+        if isinstance(value, int) and value > LARGEST:
+            raise ValueError(f"{spec.name}:{key} must be at most {LARGEST}, not {value}")
+    return spec

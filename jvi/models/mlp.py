@@ -2,8 +2,7 @@
 
 import chainer
 import chainer.functions as F
-import chainer.links as L
-import numpy as np
+from scipy.special import ndtri
 
 from jvi.functions import (
     crelu_decoder_log_density,
@@ -12,63 +11,87 @@ from jvi.functions import (
     gaussian_sample,
     standard_normal_log_density,
 )
+from jvi.models.layers import Affine, check_images
+from jvi.spec import Spec
 
 __all__ = ["MLP"]
 
 
 class MLP(chainer.Chain):
-    """Gaussian encoder and Bernoulli decoder with a standard normal prior.
+    """Gaussian encoder and Bernoulli decoder with a standard normal prior (Nowozin 2018).
 
-    Links and parameters have the original's names (encode/qlin0/W, …), so that its files fit.
+    q is (mean, log-variance), each (N, D); z has shape (K, N, D). Links and parameters have the
+    original's names (encode/qlin0/W, …), so that its files fit.
 
     Parameters
     ----------
-    num_pixels, num_hidden, num_latent : int
-        Sizes; CReLU doubles the outputs of each hidden layer.
+    num_pixels : int
+    hidden, latent : int
+        Units of each hidden layer, doubled by CReLU, and D.
     rng : numpy.random.Generator, optional
         Source of the initial weights (LeCun normal); without it they are left unset, for a file
         to fill.
     """
 
-    def __init__(self, num_pixels, num_hidden, num_latent, rng=None):
-        super().__init__()
-        self.num_pixels, self.num_hidden, self.num_latent = num_pixels, num_hidden, num_latent
-        with self.init_scope():
-            self.encode = _Encoder(num_pixels, num_hidden, num_latent, rng)
-            self.decode = _Decoder(num_pixels, num_hidden, num_latent, rng)
+    reparameterised = True
 
-    def posterior(self, x):
+    def __init__(self, num_pixels, hidden: int = 128, latent: int = 16, rng=None):
+        super().__init__()
+        self.spec = Spec("mlp", {"pixels": num_pixels, "hidden": hidden, "latent": latent})
+        self.num_pixels, self.num_latent = num_pixels, latent
+        with self.init_scope():
+            self.encode = _Encoder(num_pixels, hidden, latent, rng)
+            self.decode = _Decoder(num_pixels, hidden, latent, rng)
+
+    def num_points(self, x):
+        return len(x)
+
+    def check(self, x):
+        return check_images(x, self.num_pixels, self.xp)
+
+    def infer(self, x):
         return self.encode(x)
 
-    def sample(self, q, eps):
-        return gaussian_sample(*q, eps)
+    def draw(self, q, source, num_samples):
+        z = gaussian_sample(*q, source.normal((num_samples, *q[0].shape)))
+        return z, gaussian_log_density(z, *q)
 
-    def log_px(self, x, z):
+    def log_joint(self, x, z):
         layers = self.decode.plin0, self.decode.plin1, self.decode.plin2
-        return crelu_decoder_log_density(x, z, *_parameters(layers))
+        log_px = crelu_decoder_log_density(x, z, *_parameters(layers))
+        return log_px, standard_normal_log_density(z)
 
-    def log_pz(self, z):
-        return standard_normal_log_density(z)
-
-    def log_qz(self, q, z):
+    def log_q(self, q, z):
         return gaussian_log_density(z, *q)
 
     def kl(self, q):
         mean, ln_var = q
         return 0.5 * F.sum(mean * mean + F.exp(ln_var) - ln_var - 1.0, axis=-1)
 
-    def pixels(self, z):
+    def draw_prior(self, source, num_samples, num_points):
+        return source.normal((num_samples, num_points, self.num_latent))
+
+    def prior_quantile(self, u):
+        return ndtri(u).astype("float32")
+
+    def mean(self, z):
         return F.sigmoid(self.decode(z))
+
+    def typical(self, q):
+        return F.expand_dims(chainer.as_variable(q[0]), 0)
+
+    def latent_means(self, q, z):
+        return [chainer.as_variable(q[0]).array]
 
 
 class _Encoder(chainer.Chain):
-    def __init__(self, num_pixels, num_hidden, num_latent, rng):
+    def __init__(self, num_pixels, hidden, latent, rng):
         super().__init__()
         with self.init_scope():
-            self.qlin0 = _linear(num_pixels, num_hidden, rng)
-            self.qlin1 = _linear(2 * num_hidden, num_hidden, rng)
-            self.qlin_mu = _linear(2 * num_hidden, num_latent, rng)
-            self.qlin_ln_var = _linear(2 * num_hidden, num_latent, rng)
+            self.qlin0 = Affine(num_pixels, hidden, rng)
+            self.qlin1 = Affine(2 * hidden, hidden, rng)
+            self.qlin_mu = Affine(2 * hidden, latent, rng)
+            self.qlin_ln_var = Affine(2 * hidden, latent, rng)
 
     def forward(self, x):
         """Mean and log-variance of q(z|x), each (N, D), for x of shape (N, pixels)."""
@@ -77,12 +100,12 @@ class _Encoder(chainer.Chain):
 
 
 class _Decoder(chainer.Chain):
-    def __init__(self, num_pixels, num_hidden, num_latent, rng):
+    def __init__(self, num_pixels, hidden, latent, rng):
         super().__init__()
         with self.init_scope():
-            self.plin0 = _linear(num_latent, num_hidden, rng)
-            self.plin1 = _linear(2 * num_hidden, num_hidden, rng)
-            self.plin2 = _linear(2 * num_hidden, num_pixels, rng)
+            self.plin0 = Affine(latent, hidden, rng)
+            self.plin1 = Affine(2 * hidden, hidden, rng)
+            self.plin2 = Affine(2 * hidden, num_pixels, rng)
 
     def forward(self, z):
         """Logits of the pixels, shape z.shape[:-1] + (pixels,), for z of shape (…, D)."""
@@ -95,11 +118,3 @@ class _Decoder(chainer.Chain):
 
 def _parameters(layers):
     return [parameter for layer in layers for parameter in (layer.W, layer.b)]
-
-
-def _linear(num_in, num_out, rng):
-    if rng is None:
-        weights = np.full((num_out, num_in), np.nan, np.float32)
-    else:
-        weights = rng.standard_normal((num_out, num_in), dtype=np.float32) / np.float32(num_in**0.5)
-    return L.Linear(num_in, num_out, initialW=weights)

@@ -15,8 +15,9 @@ absolute_beside(h, bias, z) -> (rows, H + D)
 times_sign(g, h)
     Multiplies the first H columns of g by the sign of h, which is 0 at 0.
 adam(param, grad, m, v, rates, step, eps)
-    Adam's step in place (not for CuPy: `jvi.gpu.FlatAdam`): m and v move towards grad and grad^2
-    by `rates`, param by -step m / (sqrt(v) + eps).
+    Adam's step in place: m and v move towards grad and grad^2 by `rates`, param by
+    -step m / (sqrt(v) + eps). CuPy's takes the step's number and the learning rate instead of
+    `step`, as arrays on the device.
 
 A nan in stays a nan out. Numba is used for float32 where it is installed: scripts/benchmark.py
 tells what it is worth.

@@ -1,8 +1,8 @@
 """The kernels on a GPU: CUDA sources, compiled when first used, once for each precision.
 
 Each function here allocates what its kernel writes and says how many blocks of threads it takes.
-Beside the contract of all three implementations there are the Gaussians, the estimators, Adam and
-the random numbers, for which a CPU has better ways.
+Beside the contract of all three implementations there are the Gaussians and the random numbers, for
+which a CPU has better ways, and Adam, whose rate and step number lie on the device.
 """
 
 from functools import cache
@@ -12,16 +12,13 @@ import numpy as np
 from chainer import backend
 
 __all__ = [
-    *("absolute_beside", "adam_step", "bernoulli", "binarise", "crelu", "crelu_backward"),
-    *("estimate", "gather", "log_density", "log_density_backward", "normals", "sample"),
-    *("sample_backward", "source", "standard_log_density", "standard_log_density_backward"),
-    *("summarise", "times_sign"),
+    *("absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "log_density"),
+    *("log_density_backward", "normals", "sample", "sample_backward", "source"),
+    *("standard_log_density", "standard_log_density_backward", "times_sign", "uniforms"),
 ]
 
 THREADS = 128
-WIDE = 256  # threads, and blocks, that share one buffer
-SOURCES = 16  # arrays that one launch of `gather` takes
-COLUMNS = ("-elbo", "-iwae", "-jvi", "logp", "-is", "ess", "kl", "vae", "corr")  # of `estimate`
+WIDE = 256  # threads, and at most so many blocks, that share one parameter
 
 
 @cache
@@ -130,62 +127,26 @@ def standard_log_density_backward(g, z):
     return g_z
 
 
-def estimate(terms, kl, u, columns, images, order, constants, kinds):
-    """Gradient weights and reported values of log p(x|z), log p(z), log q(z|x), each (K, N).
-
-    `u`, (K, N), and `columns`, (9, N), are float64. Up to order 2 they are only written; above,
-    they hold the jackknife's weights and, in column 2, minus its value. `kinds` are the numbers of
-    the weights for model and path, `images` is the size of the batch that this is a piece of.
-    Returns the loss's derivatives by log p(x|z) or log p(z), and by log q(z|x), and the factor for
-    the gradient by z on its way to the encoder, each (K, N).
-    """
-    gradients = _empty(terms[0], *[terms[0].shape] * 3)
-    num_samples, num_points = terms[0].shape
-    _launch(
-        *("estimate", -(-num_points // 32), [*terms, terms[0] if kl is None else kl]),
-        [*gradients, u, columns],
-        *(num_samples, num_points, images, order, *constants, *kinds, int(kl is not None)),
-        threads=32,  # few, so that small batches, too, use every multiprocessor
-    )
-    return gradients
-
-
-def summarise(columns, sums, dtype):
-    """Add means and variances of the columns, (C, N), to sums, (2, C)."""
-    count, size = columns.shape
-    _launch("summarise", count, [], [columns, sums], size, threads=WIDE, dtype=dtype)
-
-
-def gather(gradients, starts, sizes, flat):
-    """Copy gradients to their places in `flat`; returns sums of their squares, for `adam_step`."""
-    parts = range(0, len(gradients), SOURCES)
-    squares = backend.get_array_module(flat).empty((len(parts), WIDE), np.float64)
-    for part, first in zip(squares, parts, strict=True):
-        sources = gradients[first : first + SOURCES]
-        inputs = [*sources, *[flat] * (SOURCES - len(sources)), starts[first:], sizes[first:]]
-        _launch("gather", WIDE, inputs, [flat, part], len(sources), threads=WIDE)
-    return squares
-
-
-def adam_step(grad, squares, t, param, m, v, clip, hyperparameters):
-    """Adam's step number `t` (on the device), with the gradient clipped to length `clip`."""
-    h = hyperparameters
-    numbers = map(float, (clip, h.alpha, h.beta1, h.beta2, h.eps))
-    sizes, others = (grad.size, squares.size), [squares, param, m, v]
-    _launch("adam", WIDE, [grad, t], others, *sizes, *numbers, threads=WIDE, dtype=grad.dtype)
+def adam(param, grad, m, v, rates, t, lr, eps):
+    """Adam's step number `t`, int64, with learning rate `lr`, float64, both on the device, (1,)."""
+    blocks, numbers = min(WIDE, -(-grad.size // WIDE)), map(float, (*rates, eps))
+    arrays = [grad, t], [lr, param, m, v]
+    _launch("adam", blocks, *arrays, grad.size, *numbers, threads=WIDE, dtype=grad.dtype)
 
 
 def normals(shape, key, iteration, first_sample=0, first_point=0):
     """Standard normal float32 noise, shape (K, N, D), of the samples and data points that follow
     the given ones; `iteration`, int64 on the device, (1,), and `key` select the stream."""
+    return _random("normals", shape, key, iteration, first_sample, first_point)
+
+
+def uniforms(shape, key, iteration, first_sample=0, first_point=0):
+    """As `normals`, float32 numbers in [0, 1)."""
+    return _random("uniforms", shape, key, iteration, first_sample, first_point)
+
+
+def _random(name, shape, key, iteration, first_sample, first_point):
     out = backend.get_array_module(iteration).empty(shape, np.float32)
     sizes = *shape[1:], key, first_sample, first_point
-    _launch("normals", shape[0] * shape[1], [iteration], [out], *sizes, threads=32)
+    _launch(name, shape[0] * shape[1], [iteration], [out], *sizes, threads=32)
     return out
-
-
-def binarise(images, rows, key, iteration):
-    """Binary float32 images of these rows of `images`, float32, drawn anew in every iteration."""
-    x = _empty(images, (len(rows), images.shape[1]))
-    _launch("binarise", len(rows), [images, iteration, rows], [x], images.shape[1], key)
-    return x

@@ -40,15 +40,14 @@ KERNEL normals(const Size* iteration, float* out, Size N, Size D, Size key, Size
     }
 }
 
-// Rows are those of the batch: pixels of image rows[row] become 1 with their grey value's
-// probability.
-KERNEL binarise(const float* images, const Size* iteration, const Size* rows, T* x, Size pixels,
-                Size key) {
+// Uniform out (K, N, D), float in [0, 1), laid out and counted as by `normals`.
+KERNEL uniforms(const Size* iteration, float* out, Size N, Size D, Size key, Size first_sample,
+                Size first_point) {
     ROWS(row);
-    const float* image = images + rows[row] * pixels;
-    COLUMNS(quad, (pixels + 3) / 4) {
-        const Four four = bits(key, quad, row, *iteration);
-        for (int i = 0; i < 4 && 4 * quad + i < pixels; ++i)
-            x[row * pixels + 4 * quad + i] = four.word[i] * 0x1p-32 < image[4 * quad + i];
+    const Size quads = (D + 3) / 4, place = (first_sample + row / N) * quads;
+    COLUMNS(quad, quads) {
+        const Four four = bits(key, place + quad, first_point + row % N, *iteration);
+        for (int i = 0; i < 4 && 4 * quad + i < D; ++i)
+            out[row * D + 4 * quad + i] = (four.word[i] >> 8) * 0x1p-24f;
     }
 }

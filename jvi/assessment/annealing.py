@@ -1,0 +1,236 @@
+"""Annealed importance sampling (Neal 2001) by Hamiltonian Monte Carlo.
+
+Between a start, q(z|x) or the prior, and the joint p(x, z) lie the densities (docs/ais.md)
+
+    log f_b(z) = (1 - b) log f_0(z) + b log p(x, z),        0 = b_0 < b_1 < .. < b_T = 1,
+
+and a chain from the start that moves by a kernel which leaves f_b_t alone has the log-weight
+
+    log w = Σ_{t=1}^T (b_t - b_{t-1}) [log p(x, z_{t-1}) - log f_0(z_{t-1})],    E[w] = p(x).
+"""
+
+import math
+from collections.abc import Iterable
+from concurrent.futures import CancelledError
+from functools import partial
+from typing import Any, NamedTuple
+
+import chainer
+import numpy as np
+from tqdm import tqdm
+
+from jvi.assessment.block import Settings, annealed_block
+from jvi.assessment.evaluation import Evaluation, sampling_error, summarise
+from jvi.assessment.flat import flatten, leaves
+from jvi.assessment.temperatures import SCHEDULES, tuning_transitions
+from jvi.engine.devices import rows_at_once
+from jvi.engine.random import PointSource
+from jvi.engine.threads import parallel_map, stopped
+from jvi.evidence.arrays import host
+from jvi.evidence.bounds import effective_sample_size, iwae
+from jvi.evidence.diagnostics import pareto_k
+from jvi.models.protocol import LatentVariableModel, lacking
+
+__all__ = ["AnnealedSamples", "ais", "check_request", "evaluations"]
+
+MAX_ROWS = 2**16  # chains moved in one call: 1.5 GB on a GPU at the paper's sizes
+
+
+class AnnealedSamples(NamedTuple):
+    """Weights of annealed chains.
+
+    Attributes
+    ----------
+    log_w : numpy.ndarray, shape (K, N), float64
+        In nats; `jvi.iwae` of it is the estimate of log p(x), below it on average.
+    acceptance : numpy.ndarray, shape (N,)
+        Share of accepted transitions; nan where there were none.
+    step_size : numpy.ndarray, shape (N,)
+        Of the leapfrog integrator, averaged over temperatures.
+    """
+
+    log_w: np.ndarray
+    acceptance: np.ndarray
+    step_size: np.ndarray
+
+
+def ais(
+    model: Any,
+    x: Any,
+    num_chains: int = 16,
+    num_temps: int = 3000,
+    *,
+    prior: bool = False,
+    sigma: float = 1.0,
+    num_steps: int = 10,
+    step_size: float | None = None,
+    schedule: str = "sigmoid",
+    seed: int = 0,
+    replication: int = 0,
+    progress: bool = False,
+    reverse_from: Any = None,
+) -> AnnealedSamples:
+    """Log-weights of annealed importance sampling for each data point.
+
+    Step sizes are found beforehand, for each data point and temperature, by a shorter annealing
+    whose chains are thrown away. Each data point has random streams of its own. Memory is bounded
+    by blocks of data points whose size only depends on K: trajectories amplify rounding errors,
+    so other blocks would give the same distribution of results, but not the same numbers.
+
+    Parameters
+    ----------
+    model : jvi.Model
+        Its z must be continuous; the start must have a density and draws.
+    x : array, shape (N, …)
+    num_chains : int
+        K, chains per data point.
+    num_temps : int
+        T, increments of the temperature. With 1 this is plain importance sampling.
+    prior : bool
+        Start from the prior instead of q(z|x).
+    sigma : float
+        Standard deviation of the momentum.
+    num_steps : int
+        Leapfrog steps per transition.
+    step_size : float, optional
+        For all data points and temperatures, instead of the adapted ones.
+    schedule : str
+        Of the temperatures: "sigmoid" (Wu et al. 2017, section 4), "geometric" (increments grow by
+        a constant ratio, a thousandfold in all) or "linear".
+    seed, replication : int
+        Select the noise.
+    progress : bool
+        Show a progress bar after two seconds.
+    reverse_from : array, shape (N, D), or tuple of such, optional
+        Exact draws from p(z|x): anneal from them back to the start, and return the log-weights of
+        that way with the opposite sign. Then E[1/w] = 1/p(x).
+
+    Raises
+    ------
+    ValueError
+        For impossible numbers, a model that cannot be annealed, data that do not fit it, or
+        non-finite log-weights.
+    """
+    check_request(num_chains, num_temps, sigma, num_steps, step_size, schedule, prior, model.link)
+    if len(x) == 0:
+        raise ValueError("there are no images to evaluate")
+    x = model.images(x)
+    like = _any_z(model, x)
+    ends = None if reverse_from is None else _checked_ends(reverse_from, like, len(x))
+    schedule = SCHEDULES[schedule]
+    settings = Settings(num_chains, num_temps, prior, sigma, num_steps, step_size, schedule)
+    block = max(1, min(MAX_ROWS, rows_at_once(model.device)) // num_chains)
+
+    def samples(first):
+        part = slice(first, min(first + block, len(x)))
+        end = None if ends is None else ends[part]
+        passed = partial(_advance, bar, len(x[part]))
+        return annealed_block(
+            model, x[part], settings, (seed, replication), first, passed, like, end
+        )
+
+    each = num_temps - 1 + (tuning_transitions(num_temps) if settings.tunes else 0)
+    with tqdm(total=len(x) * each, unit="step", disable=None if progress else True, delay=2) as bar:
+        parts = list(parallel_map(samples, range(0, len(x), block), model.device))
+    return AnnealedSamples(
+        *(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True))
+    )
+
+
+def evaluations(
+    model: Any, x: Any, sample_counts: Iterable[int], num_temps: int = 3000, **options: Any
+) -> list[Evaluation]:
+    """Estimates "ais" of log p(x) from the first K chains, for each K.
+
+    Parameters
+    ----------
+    model : jvi.Model
+    x : array, shape (N, …)
+    sample_counts : iterable of int
+        Values of K, numbers of chains. All chains of an image share its step sizes, so fewer chains
+        in a run of their own are others.
+    num_temps, **options
+        As for `ais`.
+    """
+    sample_counts = list(sample_counts)
+    samples = ais(model, x, max(sample_counts), num_temps, **options)
+    return [_evaluation(samples, num_chains) for num_chains in sample_counts]
+
+
+def _evaluation(samples, num_chains):
+    log_w = samples.log_w[:num_chains]
+    per_image = {
+        "ess": effective_sample_size(log_w),
+        "ais": iwae(log_w),
+        "ais_error": sampling_error(iwae, log_w),
+        "pareto_k": pareto_k(log_w),
+        "acceptance": samples.acceptance,
+        "step_size": samples.step_size,
+    }
+    return summarise(per_image, ("ais",), num_chains)
+
+
+def check_request(
+    num_chains: int = 16,
+    num_temps: int = 3000,
+    sigma: float = 1.0,
+    num_steps: int = 10,
+    step_size: float | None = None,
+    schedule: str = "sigmoid",
+    prior: bool = False,
+    link: LatentVariableModel | None = None,
+) -> None:
+    """Raise ValueError, in one line, for a request that `ais` cannot meet, or not of this model."""
+    counts = {
+        "number of chains": num_chains,
+        "number of temperatures": num_temps,
+        "number of leapfrog steps": num_steps,
+    }
+    for name, value in counts.items():
+        if value < 1:
+            raise ValueError(f"the {name} must be at least 1, not {value}")
+    for name, value in {"sigma": sigma, "step size": step_size}.items():
+        if value is not None and not 0 < value < math.inf:
+            raise ValueError(f"the {name} must be positive, not {value}")
+    if schedule not in SCHEDULES:
+        raise ValueError(f"unknown schedule {schedule!r}: choose from {', '.join(SCHEDULES)}")
+    problem = _problem(link, prior) if link is not None else None
+    if problem:
+        raise ValueError(problem)
+
+
+def _problem(link, prior):
+    """Why a model cannot be annealed from this start, or None."""
+    if not link.reparameterised:
+        return f"annealing needs continuous latents, which {link.spec.name} does not have"
+    if prior:
+        problem, other = lacking(link, "draw_prior", "annealing from the prior"), "q(z|x)"
+    else:
+        problem, other = lacking(link, "log_q", "annealing from q(z|x)"), "the prior"
+    return problem and f"{problem}: start from {other}"
+
+
+def _any_z(model, x):
+    """z of one sample of one data point, for its shapes."""
+    source = PointSource((0, "annealing noise"), [0], device=model.device)
+    with chainer.no_backprop_mode(), np.errstate(all="ignore"):
+        return model.link.draw(model.link.infer(x[:1]), source.part(), 1)[0]
+
+
+def _checked_ends(z, like, num_points):
+    """Where reverse chains begin, on the host: (N, D) float32."""
+    arrays = [np.asarray(host(each), np.float32) for each in leaves(z)]
+    shapes = [each.shape for each in arrays]
+    expected = [(num_points, *each.shape[2:]) for each in leaves(like)]
+    if shapes != expected:
+        given, wanted = (", ".join(map(str, each)) for each in (shapes, expected))
+        raise ValueError(f"reverse_from has shape {given}, it should be {wanted}")
+    return flatten(arrays, lead=1)
+
+
+def _advance(bar, count):
+    """Count a transition of so many data points; the last one where another block has failed."""
+    if stopped():
+        raise CancelledError("another block has failed or was interrupted")
+    with bar.get_lock():  # blocks run in threads
+        bar.update(count)

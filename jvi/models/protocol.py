@@ -1,0 +1,82 @@
+"""What a model is to everything else: the protocol, and what only some models offer."""
+
+from typing import Any, Protocol
+
+from jvi.engine.random import Source
+from jvi.spec import Spec
+
+__all__ = ["CAPABILITIES", "LatentVariableModel", "first", "lacking", "take", "tree"]
+
+# What only some models have, by the method's name, and what it is in words.
+CAPABILITIES = {
+    "log_q": "the density of q(z|x) at any z",
+    "kl": "the KL divergence of q(z|x) from the prior in closed form",
+    "draw_prior": "draws from the prior",
+    "mean": "the mean of p(x|z)",
+    "typical": "a typical z of each data point",
+    "latent_means": "the means of q(z|x)",
+    "prior_quantile": "quantiles of the prior of each latent unit",
+    "log_evidence": "the exact log p(x)",
+}
+
+
+class LatentVariableModel(Protocol):
+    """A chainer.Link with these attributes and methods.
+
+    N is the number of data points in x, whose shape is the model's own business, K the number of
+    samples. q is an array, or a tuple of such, whose first axis is the data points; z is an array,
+    or a tuple of such, of shape (K, N, …). Log-densities are Variables of shape (K, N), in nats.
+
+    Some models also have (see `CAPABILITIES`)
+
+    log_q(q, z)             log q(z|x), differentiable in q, parameters and z
+    kl(q)                   Variable, shape (N,)
+    draw_prior(source, K, N)   z
+    mean(z)                 Variable, shape (K, N, …): the mean of p(x|z)
+    typical(q)              z with K = 1: what pictures of reconstructions are made from
+    latent_means(q, z)      list of arrays (N, D), one for each stochastic layer
+    prior_quantile(u)       z at the quantiles u in (0, 1) of the prior, unit by unit, shape u.shape
+    log_evidence(x)         array, shape (N,): exact
+    """
+
+    spec: Spec  # name and sizes, enough to build it again; saved beside the parameters
+    reparameterised: bool  # False for discrete latents: there is no path route
+
+    def num_points(self, x: Any) -> int:
+        """N."""
+
+    def check(self, x: Any) -> Any:
+        """x as the model takes it, float32; ValueError where it has no likelihood for it."""
+
+    def infer(self, x: Any) -> Any:
+        """Parameters of q(z|x), once for each data point."""
+
+    def draw(self, q: Any, source: Source, num_samples: int) -> tuple[Any, Any]:
+        """z, differentiable in q if `reparameterised`, and log q(z|x) along the draw."""
+
+    def log_joint(self, x: Any, z: Any) -> tuple[Any, Any]:
+        """log p(x|z) and log p(z)."""
+
+
+def lacking(link: Any, capability: str, what: str) -> str | None:
+    """A sentence saying that `what` needs what a model does not have, or None."""
+    if hasattr(link, capability):
+        return None
+    return f"{what} needs {CAPABILITIES[capability]}, which {link.spec.name} does not have"
+
+
+def tree(function, value):
+    """`function` of an array, or of each array in a tuple of such."""
+    if isinstance(value, tuple | list):
+        return tuple(tree(function, each) for each in value)
+    return function(value)
+
+
+def take(value, rows):
+    """The data points `rows`, a slice, of q."""
+    return tree(lambda each: each[rows], value)
+
+
+def first(value):
+    """The first array of a tuple, or the array itself."""
+    return first(value[0]) if isinstance(value, tuple | list) else value

@@ -1,0 +1,97 @@
+"""What is named on a command line as NAME[:key=value,…]: an estimator or a model, with its options.
+
+The options of a thing are the keyword parameters of the function or class that makes it, so that
+each is said once: name, type and default stand in its signature.
+"""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+__all__ = ["Spec", "options_of", "parse", "split"]
+
+TYPES = {int: "a whole number", float: "a number", str: "a word"}
+
+
+class Spec(NamedTuple):
+    """A name and its options; `str` gives the spelling that `parse` reads."""
+
+    name: str
+    options: dict[str, Any]
+
+    def __str__(self) -> str:
+        pairs = ",".join(f"{key.replace('_', '-')}={value}" for key, value in self.options.items())
+        return f"{self.name}:{pairs}" if pairs else self.name
+
+
+def options_of(make: Callable) -> dict[str, tuple[type, Any]]:
+    """(type, default) of each option of `make`: its parameters annotated as int, float or str."""
+    return {
+        name: (parameter.annotation, parameter.default)
+        for name, parameter in inspect.signature(make).parameters.items()
+        if parameter.annotation in TYPES
+    }
+
+
+def split(text: str) -> tuple[str, dict[str, str]]:
+    """(name, texts by key) of NAME[:key=value,…].
+
+    Raises
+    ------
+    ValueError
+        For anything but a key and a value between commas, or a key that is there twice.
+    """
+    name, _, rest = text.partition(":")
+    texts: dict[str, str] = {}
+    for pair in rest.split(",") if rest else []:
+        key, equals, value = pair.partition("=")
+        key = key.strip().replace("-", "_")
+        if not equals or not key or key in texts:
+            raise ValueError(f"{text!r}: write NAME:key=value,key=value, each key once")
+        texts[key] = value.strip()
+    return name.strip(), texts
+
+
+def parse(text: str, table: Mapping[str, Callable], what: str) -> Spec:
+    """The `Spec` of a text, with an option for every one that the thing has.
+
+    Parameters
+    ----------
+    text : str
+        NAME[:key=value,…].
+    table : mapping from name to callable
+    what : str
+        What the names are of, for errors.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or key (listing the known), or a value of another type.
+    """
+    name, texts = split(text)
+    if name not in table:
+        raise ValueError(f"unknown {what} {name!r}: choose from {', '.join(table)}")
+    known = options_of(table[name])
+    for key in texts:
+        if key not in known:
+            names = ", ".join(key.replace("_", "-") for key in known) or "none"
+            raise ValueError(f"{what} {name} has no option {key!r}: it has {names}")
+    values = {
+        key: _value(f"{name}:{key}", texts[key], kind) if key in texts else default
+        for key, (kind, default) in known.items()
+    }
+    lacking = [key for key, value in values.items() if value is inspect.Parameter.empty]
+    if lacking:
+        raise ValueError(f"{what} {name} needs {lacking[0]}: write {name}:{lacking[0]}=…")
+    return Spec(name, values)
+
+
+def _value(where: str, text: str, kind: type) -> Any:
+    try:
+        value = kind(text) if text.isascii() and len(text) < 100 else None
+    except ValueError:
+        value = None
+    if value is None or (kind is float and not math.isfinite(value)):
+        raise ValueError(f"{where} must be {TYPES[kind]}, not {text!r}")
+    return value

@@ -1,0 +1,254 @@
+"""What a training run writes, and how it is continued from there."""
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from chainer import serializers
+
+from jvi.compat.meta import dump_meta
+from jvi.compat.snapshot import from_original, to_original
+from jvi.files import atomic_write
+from jvi.training.step import Diverged
+
+__all__ = [
+    "SELECTED_BY",
+    "RunFiles",
+    "Saver",
+    "check_output",
+    "files_of",
+    "log_of",
+    "resume",
+    "take_over",
+]
+
+SELECTED_BY = "validation/main/iwae"
+
+
+class RunFiles(NamedTuple):
+    """What a run writes."""
+
+    folder: Path
+    log: Path
+    best: Path
+    latest: Path
+    meta: Path
+    perf: Path
+
+
+def files_of(prefix):
+    """The `RunFiles` of a run with this prefix; a trailing slash does not matter."""
+    folder = Path(prefix)
+    return RunFiles(
+        folder,
+        folder / "log",
+        folder / "snapshot_bestvalobj",
+        folder / "snapshot_latest",
+        folder.with_name(f"{folder.name}.meta.yaml"),
+        folder.with_name(f"{folder.name}.perf"),
+    )
+
+
+def check_output(prefix, overwrite=False):
+    """Refuse, before any work, a prefix that cannot be written or has a model already.
+
+    Nothing is made or removed: `overwrite` only lets an old model be, which the first epoch of the
+    new one replaces.
+
+    Raises
+    ------
+    ValueError, FileExistsError, OSError
+        Naming the prefix and what to do.
+    """
+    folder = Path(prefix)
+    if folder.name in ("", "..") or "\0" in str(prefix):
+        raise ValueError(f"-o {str(prefix)!r} names no model: give it a name, as models/first")
+    files = files_of(prefix)
+    old = [path for path in files[1:] if os.path.lexists(path)]
+    if old and not overwrite:
+        raise FileExistsError(
+            f"{old[0]} exists: choose another -o, continue it with --resume {prefix}, "
+            "or give --overwrite"
+        )
+    strange = [path for path in old if path.is_symlink() or not path.is_file()]
+    if strange:
+        raise ValueError(f"{strange[0]} is no ordinary file: choose another -o")
+    there = next(parent for parent in (files.folder, *files.folder.parents) if parent.exists())
+    for place in {there, there if there != files.folder else there.parent}:
+        if not place.is_dir():
+            raise NotADirectoryError(f"{place} is not a folder: choose another -o")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise PermissionError(f"{place} cannot be written to: choose another -o")
+
+
+def resume(trainer, arrays):
+    """Continue from the arrays of a snapshot, ours or the original's.
+
+    Every entry is compared with what the run has in its place: kernels trust shapes.
+
+    Raises
+    ------
+    ValueError
+        When the snapshot does not fit the run, another data set, model or optimizer, or says what
+        cannot be.
+    """
+    state = from_original(arrays)
+    updater, key = trainer.updater, "updater/iterator:main/order"
+    order = state.get(key)
+    if order is None or order.ndim != 1 or order.dtype.kind not in "iu":
+        raise ValueError(f"the snapshot's {key} is no order of data points")
+    if len(order) != updater.num_rows:
+        raise ValueError(
+            f"the snapshot was trained on {len(order)} images, this data set has {updater.num_rows}"
+        )
+    if not np.array_equal(np.sort(order), np.arange(len(order))):
+        raise ValueError(f"the snapshot's {key} is not every data point once")
+    _check_entries(state, trainer)
+    _check_counters(state)
+    _check_log(state["extensions/LogReport/_log"])
+    try:
+        serializers.NpzDeserializer(state, strict=True).load(trainer)
+    except KeyError as error:
+        raise ValueError(f"the snapshot has no entry {error.args[0]}") from None
+    updater.order_sampler.epoch = updater.epoch + 1
+
+
+def _check_entries(state, trainer):
+    """Refuse arrays of another shape or type than those of the same name in a run."""
+    for name, parameter in trainer.updater.get_optimizer("main").target.namedparams():
+        needed = {f"updater/model:main{name}": parameter.array}
+        for entry, value in parameter.update_rule.state.items():
+            needed[f"updater/optimizer:main{name}/{entry}"] = value
+        for key, array in needed.items():
+            if key not in state:
+                raise ValueError(f"the snapshot has no entry {key}: is it another optimizer's?")
+            found = np.asarray(state[key])
+            if found.shape != array.shape or found.dtype != array.dtype:
+                raise ValueError(
+                    f"the snapshot's {key} has shape {found.shape} and type {found.dtype}, but "
+                    f"{array.shape} and {array.dtype} are needed"
+                )
+
+
+COUNTERS = (
+    "updater/iteration",
+    "updater/optimizer:main/t",
+    "updater/optimizer:main/epoch",
+    "updater/iterator:main/current_position",
+    "updater/iterator:main/epoch",
+)
+
+
+def _check_counters(state):
+    """Refuse counters that are no whole number from 0 on, or a position outside the data."""
+    for key in COUNTERS:
+        value = state.get(key)
+        if value is None or value.ndim or value.dtype.kind not in "iu" or value < 0:
+            raise ValueError(f"the snapshot's {key} is no whole number from 0 on")
+    position = "updater/iterator:main/current_position"
+    if state[position] > len(state["updater/iterator:main/order"]):
+        raise ValueError(f"the snapshot's {position} lies outside the data set")
+
+
+def _check_log(text):
+    """Refuse a log that is no list of what was reported of each epoch."""
+    try:
+        entries = json.loads(str(text))
+        good = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
+    except (ValueError, RecursionError):
+        good = False
+    if not good:
+        raise ValueError("the snapshot's extensions/LogReport/_log is no list of epochs")
+
+
+def take_over(source, prefix):
+    """Copy what one run has written to another prefix, which continues it."""
+    old, new = files_of(source), files_of(prefix)
+    latest = old.latest if old.latest.exists() else old.best
+    for before, after in (
+        (old.best, new.best),
+        (old.perf, new.perf),
+        (old.log, new.log),
+        (latest, new.latest),
+    ):
+        if before.exists():
+            with atomic_write(after) as temporary:
+                shutil.copyfile(before, temporary)
+
+
+class Saver:
+    """After each epoch writes the latest snapshot, and the best one when it is the best.
+
+    Before the first epoch, too, the latest one, so that there is something to continue from
+    whenever a run is interrupted; but what is there already is only replaced by a whole epoch.
+
+    Parameters
+    ----------
+    files : RunFiles
+    twins : bool
+        Whether the original would have trained this with two optimizers, and kept all twice.
+    meta : dict
+        The training arguments.
+    value_now : callable
+        Without arguments: what the model is selected by, as the model is.
+
+    Attributes
+    ----------
+    best : float
+        The best value so far, of this run and those that it continues.
+    saved, selected : bool
+        Whether this run has written a snapshot; and one that was the best.
+    """
+
+    def __init__(self, files, twins, meta, value_now):
+        self.files, self.twins, self.meta = files, twins, meta
+        self.value_now, self.best = value_now, math.inf
+        self.saved = self.selected = False
+
+    def initialize(self, trainer):
+        """The best value so far of a continued run: from its log, or that of the model as it is."""
+        if trainer.updater.iteration:
+            known = [entry[SELECTED_BY] for entry in log_of(trainer) if SELECTED_BY in entry]
+            self.best = min(known) if known else self.value_now()
+        if not self.files.latest.exists():
+            self._write(trainer, [self.files.latest])
+
+    def __call__(self, trainer):
+        value = log_of(trainer)[-1][SELECTED_BY]
+        if not math.isfinite(value):
+            raise Diverged(f"training diverged: the validation bound is {value}")
+        better = value < self.best
+        if not self.saved and trainer.updater.epoch == 1:  # nothing of an older model stays
+            for path in (self.files.best, self.files.perf):
+                path.unlink(missing_ok=True)
+        # The latest last, so that what is interrupted before it is done again.
+        self._write(trainer, [self.files.best] * better + [self.files.latest])
+        if better:
+            self.best, self.selected = value, True
+            _write_text(self.files.perf, f"{value:f}")
+        self.saved = True
+
+    def _write(self, trainer, paths):
+        state = to_original(serializers.npz.serialize(trainer), self.twins)
+        _write_text(self.files.meta, dump_meta(self.meta))
+        for path in paths:
+            _write_arrays(path, state)
+
+
+def log_of(trainer):
+    """The entries of a trainer's log, one for each epoch."""
+    return trainer.get_extension("LogReport").log
+
+
+def _write_arrays(path, arrays):
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
+
+
+def _write_text(path, text):
+    with atomic_write(path) as temporary:
+        temporary.write_text(text)

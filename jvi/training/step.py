@@ -1,0 +1,166 @@
+"""One training step: observe, draw, weigh, differentiate, update; the same on every device.
+
+On the CPU the pieces of a batch run on all cores. On a GPU the step is recorded as a CUDA graph,
+and whatever changes between steps lies in device memory: nothing in it waits for the GPU.
+"""
+
+import chainer
+import numpy as np
+
+from jvi.engine.devices import on_host, training_pieces
+from jvi.engine.random import BatchSource, DeviceSource, counter_key, stream
+from jvi.engine.threads import parallel_map
+from jvi.evidence.arrays import host
+from jvi.training.objective import draw, loss, reported, summarise
+from jvi.training.optimizers import learning_rate
+
+__all__ = ["Diverged", "Step"]
+
+PATIENCE = 100  # batches in a row that may be skipped: more are no accident
+
+
+class Diverged(ArithmeticError):
+    """The loss is no longer a finite number."""
+
+
+class Step:
+    """Called with the rows of a batch and the number of the iteration, it updates a model.
+
+    Parameters
+    ----------
+    model : jvi.Model
+    data : jvi.datasets.Dataset
+    optimizer : chainer.Optimizer
+        Set up for `model.link`, by `jvi.training.optimizers`.
+    objective : jvi.training.objective.Objective
+    num_samples, seed : int
+    skip : bool
+        Leave out batches whose log-weights or gradients are not finite, instead of raising
+        `Diverged`; on the CPU only.
+
+    Attributes
+    ----------
+    skipped : int
+        Batches left out so far.
+    """
+
+    def __init__(self, model, data, optimizer, objective, num_samples, seed, skip=False):
+        self.model, self.data, self.optimizer = model, data, optimizer
+        self.objective, self.num_samples, self.seed = objective, num_samples, seed
+        self.sums, self.count = {}, 0
+        self.skip, self.skipped, self.in_a_row = skip, 0, 0
+        self.recorder = None
+        if not on_host(model.device):
+            from jvi.engine.graph import Recorder
+
+            self.rows = model.device.send(np.asarray(data.train, np.float32))
+            self.key = counter_key(seed, "training noise")
+            self.recorder = Recorder(self._recorded)
+
+    def __call__(self, rows, iteration):
+        if self.recorder is None:
+            self._on_host(rows, iteration)
+        else:
+            whole = np.array([iteration, self.optimizer.t + 1, *rows])
+            replayed = self.recorder(whole, np.array([learning_rate(self.optimizer)]))
+            if replayed:  # what Chainer counts on the host
+                self.optimizer.t += 1
+                for parameter in self.model.link.params():
+                    parameter.update_rule.t += 1
+            self.count += 1
+
+    def _on_host(self, rows, iteration):
+        rng = stream(self.seed, "training noise", iteration)
+        source = BatchSource(rng, len(rows), self.model.device)
+        before = self._parameter_gradients()
+        try:
+            self._step(self.data.train[rows], source)
+        except Diverged as error:
+            self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
+            if not self.skip or self.in_a_row > PATIENCE:
+                raise Diverged(
+                    f"training diverged in iteration {iteration + 1}: {error} (largest gradient of "
+                    f"the step before, clipped: {_largest(before):.3g}; learning rate: "
+                    f"{learning_rate(self.optimizer):g})"
+                ) from None
+        else:
+            self.count, self.in_a_row = self.count + 1, 0
+
+    def _parameter_gradients(self):
+        """Of the last step: a step makes new arrays for them."""
+        return [parameter.grad for parameter in self.model.link.params()]
+
+    def means(self):
+        """What is reported, on average over the steps since the last call: floats by name."""
+        if self.count == 0:
+            raise Diverged("training diverged: every batch of this epoch was skipped")
+        means = {name: float(host(total)) / self.count for name, total in self.sums.items()}
+        for total in self.sums.values():
+            total.fill(0)
+        self.count = 0
+        return means
+
+    def _recorded(self, whole, rate):
+        """The step on a GPU, of [iteration, number of the update, rows …] and a learning rate."""
+        self.optimizer.on_device = whole[1:2], rate
+        self._step(self.rows[whole[2:]], DeviceSource(self.key, whole[:1]))
+
+    def _step(self, rows, source):
+        x = self.data.observe(rows, source)
+        values = summarise(self._gradients(x, source))
+        if self.skip and not np.isfinite(_largest(self._parameter_gradients())):
+            raise Diverged("its gradients are not finite")
+        self.optimizer.update()
+        for name, value in values.items():
+            if name not in self.sums:
+                self.sums[name] = self.model.device.xp.zeros((), np.float64)
+            self.sums[name] += value
+
+    def _gradients(self, x, source):
+        """Set the parameters' gradients, and return what is reported of each data point.
+
+        The batch is worked on in pieces, which bounds memory for any batch size.
+        """
+        link, device = self.model.link, self.model.device
+        num_points = link.num_points(x)
+        pieces = training_pieces(num_points, self.num_samples, device)
+        work = [(rows, source.rows(rows)) for rows in pieces]
+        parameters, parts = list(link.params()), []
+        for values, gradients in parallel_map(self._piece(x, num_points), work, device):
+            for parameter, gradient in zip(parameters, gradients, strict=True):
+                if parts:
+                    parameter.grad += gradient
+                else:
+                    parameter.grad = gradient
+            parts.append(values)
+        xp = device.xp
+        return {name: xp.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    def _piece(self, x, num_points):
+        """A function of (rows, source) that gives what is reported and the gradients."""
+        objective, estimator = self.objective, self.objective.estimator
+
+        def piece(work):
+            rows, source = work
+            with chainer.using_config("type_check", False):
+                link = self.model.link.copy()  # shares the parameters, not their gradients
+                link.cleargrads()
+                draws = draw(link, x[rows], source, self.num_samples, estimator.route)
+                self._check(draws.log_w)
+                bound, weights = estimator.with_bound(draws.log_w)
+                values = reported(objective, draws.terms, bound)
+                part = loss(link, draws, objective, weights)
+                (part * (draws.log_w.shape[1] / num_points)).backward()
+            return values, [parameter.grad for parameter in link.params()]
+
+        return piece
+
+    def _check(self, log_w):
+        """On the CPU at once; a GPU's steps do not wait, so there what they report tells."""
+        if self.recorder is None and not np.isfinite(log_w).all():
+            raise Diverged("its log-weights are not finite")
+
+
+def _largest(gradients):
+    """The largest component, 0 before the first step."""
+    return max((float(np.abs(g).max()) for g in gradients if g is not None), default=0.0)

@@ -1,0 +1,497 @@
+"""The page on a model: its numbers, its pictures, and that it needs nothing but itself."""
+
+import base64
+import html.parser
+import io
+import json
+import re
+import shutil
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+
+import jvi
+from jvi import datasets
+from jvi.assessment import plots
+from jvi.assessment.doubts import doubts
+from jvi.assessment.report import POLICY, report, tag
+from jvi.assessment.report import _concentration as concentration
+from jvi.evidence.diagnostics import active_units
+from jvi.models import MLP
+from jvi.models.files import read_model, write_model
+from jvi.scripts import report as script
+from jvi.scripts import train
+
+IMAGES, SAMPLES = 40, 64
+VOID = {"img", "meta"}
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+
+class Page(html.parser.HTMLParser):
+    """The elements of a page as (name, attributes), its tables by class, and all of its text."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.tables, self.text, self.open = [], {}, "", []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        if name not in VOID:
+            self.open.append(name)
+        if name == "table":
+            self.rows = self.tables[dict(attributes)["class"]] = []
+        elif name == "tr":
+            self.rows.append([])
+        elif name in ("th", "td"):
+            self.rows[-1].append("")
+
+    def handle_startendtag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, data):
+        self.text += data
+        if self.open[-1:] in (["th"], ["td"]):
+            self.rows[-1][-1] += data
+
+    def attributes(self, name):
+        return [attributes for element, attributes in self.elements if element == name]
+
+
+@pytest.fixture(scope="module", params=[2, 3], ids="{} latent dimensions".format)
+def prefix(request, tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("models") / "m", request.param)
+
+
+@pytest.fixture(scope="module")
+def model3(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("models") / "m", 3)
+
+
+def trained(prefix, latent):
+    options = "-e 2 -b 500 --opt adam --lr 1e-3 --nhidden 8 --quiet --vae-type iwae --vae-samples 4"
+    train.main(["-o", str(prefix), "--nlatent", str(latent), *options.split()])
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def page(prefix):
+    return Page(written(prefix))
+
+
+def written(prefix, *options, images=IMAGES, samples=SAMPLES):
+    numbers = "--images", images, "-s", samples
+    script.main([str(word) for word in (*numbers, "--quiet", "--overwrite", *options, prefix)])
+    return Path(f"{prefix}.report.html").read_text()
+
+
+def evaluated(prefix, seed=0, images=IMAGES, samples=SAMPLES):
+    model = jvi.load(prefix)
+    data = datasets.load("digits")
+    x = datasets.observe_each(data, data.test[:images], seed)
+    return model, x, jvi.evaluate(model, x, samples, ("vae", "iwae", "jvi"), 1, seed, keep=True)
+
+
+def number(text):
+    return float(text.replace("\N{MINUS SIGN}", "-"))
+
+
+def test_its_numbers_are_those_of_evaluate(prefix, page):
+    model, x, result = evaluated(prefix)
+    for row, label, name in zip(
+        page.tables["bounds"][1:],
+        ("ELBO", "IWAE-64", "JVI-1, K = 64"),
+        ("vae", "iwae", "jvi"),
+        strict=True,
+    ):
+        mean = f"\N{MINUS SIGN}{-result.mean[name]:.2f}"
+        assert row == [label, f"{mean} ± {result.standard_error[name]:.2f}"]
+    values = result.per_image
+    active = active_units(model.encode(x)[0]).sum()
+    assert page.tables["diagnosis"] == [
+        ["effective sample size, mean", f"{values['ess'].mean():.1f} of 64"],
+        ["images with Pareto k > 0.7", f"{100 * (values['pareto_k'] > 0.7).mean():.0f}%"],
+        ["active latent units", f"{active} of {model.num_latent}"],
+    ]
+
+
+def test_it_lists_the_worst_images_and_the_worst_estimates(prefix, page):
+    values = evaluated(prefix)[2].per_image
+    for name, key, best_last in (("worst", "iwae", 1), ("unsure", "pareto_k", -1)):
+        rows = page.tables[name][1:]
+        chosen = [int(row[0]) for row in rows]
+        assert chosen == sorted(range(IMAGES), key=lambda i: best_last * values[key][i])[:8]
+        for i, row in zip(chosen, rows, strict=True):
+            shown = [number(cell) for cell in row[2:]]
+            expected = [values[k][i] for k in ("iwae", "jvi", "ess", "pareto_k")]
+            np.testing.assert_allclose(shown, expected, atol=0.051)
+
+
+def test_every_section_is_there(prefix, page):
+    latent = jvi.load(prefix).num_latent
+    captions = ["Test images, each", "Samples from the prior", "Objective", "Share of the total"]
+    captions += ["Log-likelihoods image by image", "Effective sample size", "Pareto k, the shape"]
+    captions += ["The latent plane", "Means of q(z|x)"] if latent == 2 else ["Latent traversals"]
+    assert all(caption in page.text for caption in captions)
+    assert len(page.attributes("figure")) == len(captions) == len(page.attributes("figcaption"))
+    assert ["--nlatent", str(latent)] in page.tables["settings"]
+    assert all(key != "--help" for key, _ in page.tables["settings"])  # it was not given
+    about = dict(page.tables["about"])
+    assert about["network"] == f"mlp:pixels=64,hidden=8,latent={latent}"
+    assert about["data"] == "digits, first 40 of 300 test images, binarised"
+    assert about["samples"] == "K = 64 per image, seed 0"
+    assert about["evaluated by"] == f"jvi {jvi.__version__}"
+
+
+def test_pictures_have_descriptions_and_cells_headings(page):
+    assert all(image["alt"] for image in page.attributes("img"))
+    assert len(page.attributes("svg")) == sum("aria-label" in a for a in page.attributes("div"))
+    assert all(cell["scope"] in ("row", "col") for cell in page.attributes("th"))
+
+
+def test_it_refers_to_nothing_outside(prefix, page):
+    text = Path(f"{prefix}.report.html").read_text()
+    assert "://" not in text and "@import" not in text
+    assert set(re.findall(r"url\((.)", text)) == {"#"}
+    for name, attributes in page.elements:
+        assert name not in ("script", "link", "iframe", "object", "embed", "base", "form")
+        for key in ("src", "href", "xlink:href", "srcset", "action", "poster"):
+            assert attributes.get(key, "#").startswith(("#", "data:image/png;base64,"))
+    policy = {"http-equiv": "Content-Security-Policy", "content": POLICY}
+    assert [name for name, _ in page.elements[:4]] == ["html", "head", "meta", "meta"]
+    assert page.elements[3][1] == policy  # before anything that it could forbid
+
+
+def test_ids_are_unique_and_references_lead_to_them(prefix, page):
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    text = Path(f"{prefix}.report.html").read_text()
+    assert len(ids) == len(set(ids)) > 0
+    assert set(re.findall(r'(?:href="|url\()#([^")]+)', text)) <= set(ids)
+
+
+def test_what_files_say_is_never_markup(model3, tmp_path):
+    evil = "<script>alert(1)</script>\"'&<img src=x onerror=alert(1)>"
+    files = read_model(model3)
+    meta = {**files.meta, "--opt": evil, evil: "yes"}
+    prefix = tmp_path / "<b onclick=alert(1)>m"
+    write_model(f"{prefix}.h5", files._replace(meta=meta))
+    prefix.mkdir()
+    (prefix / "log").write_text(json.dumps([{evil: float("nan"), "epoch": 1}]))
+    page = Page(written(prefix))
+    assert {"script", "b"}.isdisjoint(name for name, _ in page.elements)
+    assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
+    assert ["--opt", evil] in page.tables["settings"] and [evil, "yes"] in page.tables["settings"]
+    assert "<b onclick=alert(1)>m: report of jvi" in page.text
+    assert f"{evil} is not finite" in page.text
+
+
+def test_tags_escape_all_that_is_not_one():
+    assert tag("p", "<&", tag("b", 1), class_='"x') == '<p class="&quot;x">&lt;&amp;<b>1</b></p>'
+    assert tag("div", aria_label="a") == '<div aria-label="a"></div>'
+
+
+def test_reasons_to_doubt_are_said(model3, tmp_path):
+    write_model(tmp_path / "m", read_model(model3))
+    text = Page(written(tmp_path / "m")).text  # without a log and the best objective
+    assert f"{tmp_path / 'm' / 'log'} is missing" in text and "m.perf is missing" in text
+    assert "Objective" not in text
+
+
+def test_losses_of_other_data_than_binary_images_may_be_anything(model3, tmp_path):
+    write_model(tmp_path / "m.h5", read_model(model3))
+    (tmp_path / "m").mkdir()
+    log = [{"main/obj": -3.0, "validation/main/iwae": 1e9, "main/kl": float("inf"), "epoch": 2}]
+    (tmp_path / "m" / "log").write_text(json.dumps(log))
+    (tmp_path / "m.perf").write_text("1e9")
+    files = read_model(tmp_path / "m")
+    reasons = doubts(files)
+    left = [each for each in reasons if "image" not in each and "coin" not in each]
+    assert len(left) == len(reasons) - 3
+    assert doubts(files._replace(link=SimpleNamespace())) == left
+    assert any("main/kl is not finite" in each for each in left)
+
+
+def test_the_same_seed_gives_the_same_bytes(model3):
+    first = written(model3)
+    assert written(model3) == first
+    assert written(model3, "--seed", "1") != first
+
+
+def test_shares_of_the_weight_are_of_the_samples_that_evaluate_draws(model3):
+    """With every m among the counts, their differences are the normalised weights."""
+    _, _, result = evaluated(model3, seed=3, samples=12)
+    count, shares = concentration(result.log_w)
+    assert count.tolist() == list(range(1, 13))
+    weights = np.diff(shares, axis=0, prepend=0)
+    assert (np.diff(weights, axis=0) < 1e-12).all()  # the largest comes first
+    np.testing.assert_allclose(1 / (weights**2).sum(axis=0), result.per_image["ess"], rtol=1e-4)
+
+
+def test_log_weights_are_drawn_once(model3, monkeypatch):
+    counts = []
+
+    def draw(link, q, source, num_samples):
+        counts.append(num_samples * len(q[0]))
+        return original(link, q, source, num_samples)
+
+    original = MLP.draw
+    monkeypatch.setattr(MLP, "draw", draw)
+    report(jvi.load(model3), read_model(model3), datasets.load("digits"), 40, 64)
+    assert sum(counts) == 40 * 64
+
+
+def test_shares_do_not_depend_on_the_blocks(model3, monkeypatch):
+    log_w = evaluated(model3)[2].log_w
+    whole = concentration(log_w)[1]
+    monkeypatch.setattr("jvi.assessment.report.GRID", 64 * 7)
+    np.testing.assert_array_equal(concentration(log_w)[1], whole)
+
+
+@pytest.mark.parametrize(("images", "samples"), [(2, 2), (13, 29), (10**6, 30)])
+def test_few_images_few_samples_and_more_than_there_are(model3, images, samples):
+    page = Page(written(model3, images=images, samples=samples))
+    assert f"first {min(images, 300)} of 300" in dict(page.tables["about"])["data"]
+    unknown = dict(page.tables["diagnosis"])["images with Pareto k > 0.7"] == "unknown: K < 30"
+    assert unknown == ("Pareto k, the shape" not in page.text) == (samples < 30)
+
+
+def test_images_need_not_be_square(model3):
+    data = datasets.load("digits")._replace(image_shape=(4, 16))
+    page = Page(report(jvi.load(model3), read_model(model3), data, 40, 8))
+    sizes = [(int(image["width"]), int(image["height"])) for image in page.attributes("img")]
+    assert sizes[0] == (10 * 17 + 1, 6 * 5 + 1)  # 3 rows of 10 images and their reconstructions
+    assert sizes[-1] == (2 * 17 + 1, 5 + 1)
+
+
+SECTIONS = ["Estimates", "Training", "Pictures", "Latent space"]
+SECTIONS += ["Log-likelihoods and weights", "Images to look at"]
+
+
+def sections(page_text):
+    return re.findall("<h2>(.*?)</h2>", page_text)
+
+
+def test_data_that_are_no_images_have_no_pictures(model3):
+    data = datasets.load("digits")
+    model, files = jvi.load(model3), read_model(model3)
+    text = report(model, files, data._replace(image_shape=None), 40, 30)
+    without, full = Page(text), report(model, files, data, 40, 30)
+    assert sections(full) == SECTIONS
+    assert sections(text) == [each for each in SECTIONS if each not in SECTIONS[2:4]]
+    assert without.attributes("img") == [] and "beside its reconstruction" not in without.text
+    assert "The lowest log-likelihoods." in without.text
+    assert without.tables["worst"][0] == ["no.", "IWAE-30", "JVI-1", "ESS", "Pareto k"]
+    for name in ("bounds", "diagnosis", "about"):
+        assert without.tables[name] == Page(full).tables[name]
+
+
+RECONSTRUCTIONS, SAMPLED = {"Test images, each", "beside its reconstruction"}, {"Samples from"}
+
+
+def test_how_data_were_observed_is_said(model3):
+    data = datasets.load("digits")._replace(observe=datasets.as_it_is)
+    page = Page(report(jvi.load(model3), read_model(model3), data, 40, 8))
+    assert dict(page.tables["about"])["data"] == "digits, first 40 of 300 test images, as it is"
+    mean = jvi.evaluate(jvi.load(model3), data.test[:40], 8, ("iwae",)).mean["iwae"]
+    assert page.tables["bounds"][2][1].startswith(f"\N{MINUS SIGN}{-mean:.2f} ")
+
+
+ABLE = {
+    "mean": RECONSTRUCTIONS | SAMPLED | {"Latent space"},
+    "typical": RECONSTRUCTIONS,
+    "draw_prior": SAMPLED,
+    "prior_quantile": {"Latent space"},
+    "latent_means": {"Latent space", "active latent units"},
+    "kl": set(),
+}
+
+
+@pytest.mark.parametrize("capability", ABLE)
+def test_what_a_model_cannot_do_is_left_out(model3, monkeypatch, capability):
+    monkeypatch.delattr(MLP, capability)
+    data = datasets.load("digits")
+    text = Page(report(jvi.load(model3), read_model(model3), data, 40, 30)).text
+    every = set().union(*ABLE.values())
+    assert {each for each in every if each not in text} == ABLE[capability]
+    assert ("Pictures" not in text) == (capability == "mean")
+
+
+def test_pictures_hold_the_pixels(prefix, page):
+    from matplotlib.image import imread
+
+    model, x, _ = evaluated(prefix)
+    data = page.attributes("img")[0]["src"].partition(",")[2]
+    shown = imread(io.BytesIO(base64.b64decode(data)))[:, :, 0]
+    first = shown[1:9, 1:9], shown[10:18, 1:9]  # an image, and below it its reconstruction
+    for got, want in zip(first, (x[0], model.reconstruct(x[:1])[0]), strict=True):
+        np.testing.assert_allclose(got, 1 - want.reshape(8, 8), atol=1.5 / 255)
+
+
+def test_logs_of_the_original_are_drawn():
+    log = [{"p_obj/obj": 5.0 + i, "epoch": i, "validation/main/obj": float("inf")} for i in (1, 2)]
+    drawn = plots.svg("curve", plots.draw_curve, log)
+    assert "objective, training batches" in drawn and "IWAE" not in drawn
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e308, 10**300, 0])
+def test_no_number_in_a_log_is_too_wild_to_draw(value):
+    log = [{"main/obj": value, "validation/main/obj": -value, "epoch": i} for i in range(20)]
+    assert "objective, validation" in plots.svg("curve", plots.draw_curve, log)
+
+
+@pytest.mark.parametrize("name", ["tiny_iwae", "diverged"])
+def test_a_report_on_an_original_model(legacy, shared, tmp_path, name):
+    path = tmp_path / "r.html"
+    options = ["--data-dir", shared / "data", "-o", path, "--images", 20, "-s", 32, "--quiet"]
+    script.main([str(word) for word in (*options, legacy(name))])
+    page = Page(path.read_text())
+    assert dict(page.tables["about"])["trained as"] == ("jvi" if name == "diverged" else "iwae")
+    assert ("estimates are above 0 nats" in page.text) == (name == "diverged")
+
+
+def test_only_when_told_it_overwrites(model3, tmp_path, capsys):
+    path = tmp_path / "r.html"
+    path.write_text("precious")
+    fails(["-o", path, model3], "r.html exists: name another file or give --overwrite")
+    assert path.read_text() == "precious"
+    script.main(["-o", str(path), "--overwrite", "--images", "2", "-s", "2", str(model3)])
+    assert capsys.readouterr().out == f"report: {path}\n"
+    assert path.read_text().startswith("<!DOCTYPE html>")
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-s", "1"], "--samples must be at least 2, not 1"),
+        (["--images", "1"], "--images must be at least 2, not 1"),
+        (["--seed", "-1"], "--seed must be at least 0"),
+        (["-o", "no/such/folder/r.html"], "no/such/folder is no folder that can be written to"),
+        (["-o", "README.md/r.html"], "README.md is no folder that can be written to"),
+        (["-o", "tests", "--overwrite"], "tests is a folder: name a file"),
+        (["-d", "cifar"], "unknown data set 'cifar'"),
+        (["-d", "mnist", "--data-dir", "nowhere"], "nowhere"),
+        (["-g", "0"], "GPU 0 cannot be used"),
+    ],
+)
+def test_it_refuses_in_one_line_and_writes_nothing(model3, tmp_path, options, message):
+    output = [] if "-o" in options else ["-o", tmp_path / "r.html"]
+    fails([*options, *output, model3], message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_it_refuses_a_data_set_of_another_size(legacy, tmp_path):
+    argv = ["-d", "digits", "-o", tmp_path / "r.html", legacy("tiny_iwae")]
+    fails(argv, r"images have shape \(300, 64\), the model expects \(N, 784\)")
+    fails([tmp_path / "nothing"], "no model there")
+
+
+def fails(argv, message):
+    with pytest.raises(SystemExit) as stop:
+        script.main([str(word) for word in argv])
+    line = str(stop.value.code)
+    assert line.startswith("error: ") and "\n" not in line
+    assert re.search(message, line), line
+
+
+# In a real browser.
+
+LOOK = """<body><iframe src="{page}" style="width: {width}px; height: 900px"></iframe><pre></pre>
+<script>onload = () => {{
+  const page = document.querySelector("iframe").contentDocument, root = page.documentElement
+  const area = e => {{ const b = e.getBoundingClientRect(); return b.width * b.height }}
+  const seen = e => getComputedStyle(e).color
+  document.querySelector("pre").textContent = JSON.stringify({{
+    images: [...page.images].map(i => i.complete && i.naturalWidth > 0 && area(i) > 0),
+    charts: [...page.querySelectorAll("svg")].map(s => area(s) > 0 && s.getBBox().width > 100),
+    overflow: root.scrollWidth - root.clientWidth,
+    ink: seen(page.body), chart: getComputedStyle(page.querySelector("svg text")).fill,
+    paper: getComputedStyle(root).backgroundColor,
+  }})
+}}</script>"""
+
+
+@pytest.fixture
+def browse(tmp_path):
+    """Open a page; what a script beside it sees of it, and the hosts that were asked for."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium is installed")
+
+    def look(page, width=1000, *flags):
+        (tmp_path / "page.html").write_text(page)
+        (tmp_path / "look.html").write_text(LOOK.format(page="page.html", width=width))
+        command = [
+            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
+            *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+            *("--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"),
+            *(f"--log-net-log={tmp_path / 'net.json'}", "--allow-file-access-from-files", *flags),
+            *("--dump-dom", f"file://{tmp_path / 'look.html'}"),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
+        seen = html.unescape(re.search(r"<pre>(.*)</pre>", done.stdout, re.S)[1])
+        return json.loads(seen), hosts(tmp_path / "net.json")
+
+    return look
+
+
+def hosts(path):
+    """The hosts of all requests in Chromium's log, but for those that it asks of its own accord."""
+    params = (event.get("params", {}) for event in json.loads(path.read_text())["events"])
+    found = {urlsplit(each["url"]).hostname for each in params if "url" in each}
+    return {host for host in found if host and not re.search(r"\.(google|googleapis)\.com$", host)}
+
+
+@pytest.fixture
+def server():
+    """A web server that lists the paths it was asked for."""
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        def log_message(self, *arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as http:
+        thread = threading.Thread(target=http.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{http.server_port}", asked
+        http.shutdown()
+        thread.join()
+
+
+def test_a_browser_shows_all_of_it_and_asks_nobody(prefix, browse):
+    text = written(prefix)
+    for width, flags in ((400, []), (1000, ["--blink-settings=preferredColorScheme=0"])):
+        seen, asked = browse(text, width, *flags)
+        assert len(seen["images"]) == text.count("<img ") > 16 and all(seen["images"])
+        assert len(seen["charts"]) == text.count("<svg ") > 4 and all(seen["charts"])
+        assert seen["overflow"] == 0 and asked == set()
+        levels = [int(re.search(r"\d+", seen[key])[0]) for key in ("ink", "chart", "paper")]
+        dark = bool(flags)
+        assert levels[0] == levels[1] and (levels[0] > 200, levels[2] < 50) == (dark, dark)
+
+
+def test_a_browser_would_notice(model3, browse, server):
+    """What the test above relies on can fail; and what is put into the page cannot ask anybody."""
+    url, asked = server
+    leaking = written(model3).replace("<main>", f'<main><img src="{url}/leak">')
+    assert not browse(leaking)[0]["images"][0] and asked == []
+    open_page = leaking.replace(html.escape(POLICY), "img-src *")
+    seen, found = browse(open_page)
+    assert asked == ["/leak"] and found == {"127.0.0.1"}
+    assert seen["images"][:2] == [False, False]  # the second, because data: is no longer allowed

@@ -1,0 +1,380 @@
+"""The command lines as their users type them."""
+
+import json
+import re
+import subprocess
+import sys
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jvi.compat.meta import read_meta
+from jvi.models.files import read_snapshot
+from jvi.scripts import demo, evaluate, inspect_model, jvicount, report, train
+from jvi.training.checkpoints import files_of
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = [
+    "-e",
+    "2",
+    "-b",
+    "500",
+    "--opt",
+    "adam",
+    "--lr",
+    "1e-3",
+    "--nhidden",
+    "8",
+    "--nlatent",
+    "2",
+]
+RESULT = re.compile(r"(-\d+\.\d{8}) \+/- (\d+\.\d{8}) # logp\((.+)\) (\d+)\n$")
+
+
+def fails(main, argv, capsys, message):
+    """`main` ends with exit status 1 and one line on stderr that matches `message`."""
+    with pytest.raises(SystemExit) as stop:
+        main([str(argument) for argument in argv])
+    line = str(stop.value.code)
+    assert line.startswith("error: ") and "\n" not in line
+    assert re.search(message, line), line
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    prefix = tmp_path_factory.mktemp("models") / "m"
+    train.main(["-o", str(prefix), "--vae-type", "jvi", "--vae-samples", "4", *SMALL])
+    return prefix
+
+
+@pytest.mark.parametrize(("n", "order"), [(16, 2), (5, 0), (1000, 40), (3, 2)])
+def test_jvicount_is_exact(capsys, n, order):
+    jvicount.main([str(n), str(order)])
+    assert int(capsys.readouterr().out) == sum(comb(n, j) for j in range(order + 1))
+
+
+def test_jvicount_refuses_impossible_orders(capsys):
+    fails(jvicount.main, [3, 3], capsys, "order 3 needs more than 3 samples")
+    fails(jvicount.main, [0, 0], capsys, "<n> must be at least 1")
+    fails(jvicount.main, ["x", 0], capsys, "<n> must be a whole number, not 'x'")
+
+
+def test_train_prints_a_table_and_says_what_it_trained_on(tmp_path, capsys):
+    train.main(["-o", str(tmp_path / "m"), "--vae-type", "jvi", "--vae-samples", "4", *SMALL])
+    out = capsys.readouterr().out
+    assert "gradient estimator jvi-clip:order=1" in out
+    assert re.search(r"best epoch +2 of 2", out)
+    meta = read_meta(tmp_path / "m.meta.yaml")
+    assert (meta["--vae-samples"], meta["--fancy"], meta["--vis"]) == ("4", False, None)
+    assert (meta["--dataset"], meta["--epochs"], meta["--jvi-raw"]) == ("digits", "2", False)
+    log = json.loads((tmp_path / "m" / "log").read_text())
+    assert log[-1]["estimator"] == "jvi-clip:order=1"
+
+
+def test_raw_jvi_is_said_in_log_and_meta(tmp_path, capsys):
+    options = ["--vae-type", "jvi", "--vae-samples", "4", "--jvi-raw", "--quiet"]
+    train.main(["-o", str(tmp_path / "m"), *options, *SMALL])
+    assert capsys.readouterr().out == ""
+    assert json.loads((tmp_path / "m" / "log").read_text())[0]["estimator"] == "jvi:order=1"
+    assert read_meta(tmp_path / "m.meta.yaml")["--jvi-raw"] is True
+
+
+def test_defaults_are_the_originals():
+    arguments = train.docopt(train.__doc__, [])
+    expected = {
+        "-o": "output", "--device": "-1", "--epochs": "1000", "--batchsize": "8192",
+        "--fancy": False, "--lr": "1.0e-4", "--opt": "smorms3", "--vae-type": "vae",
+        "--vae-samples": "1", "--jvi-order": "1", "--nhidden": "128", "--nlatent": "16",
+        "--vis": None,
+    }  # fmt: skip
+    assert expected.items() <= arguments.items()
+    arguments = evaluate.docopt(evaluate.__doc__, ["m"])
+    expected = {
+        "--device": "-1", "--samples": "64", "--batchsize": "4096", "--reps": "1",
+        "--bootstrap": False, "--resultfile": None, "--logw": None, "--eval": "iwae",
+        "--jvi-order": "1",
+    }  # fmt: skip
+    assert expected.items() <= arguments.items()
+
+
+@pytest.mark.parametrize("bound", ["vae", "iwae", "iwae++", "jvi", "is"])
+def test_evaluate_ends_with_the_originals_line(trained, capsys, bound):
+    evaluate.main(["-E", bound, "-s", "16", str(trained)])
+    out = capsys.readouterr().out
+    mean, error, name, samples = RESULT.search(out).groups()
+    assert (name, samples) == (bound, "16")
+    assert -60 < float(mean) < -20 and 0 < float(error) < 2
+
+
+def test_evaluate_writes_what_it_is_asked_for(trained, tmp_path, capsys):
+    from scipy.io import loadmat
+
+    files = ["--logw", tmp_path / "w.mat", "--per-image", tmp_path / "v.npz"]
+    argv = ["-s", "16", "-r", "2", "--resultfile", "+", *files, trained]
+    evaluate.main([str(argument) for argument in argv])
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    means = [float(line.split()[0]) for line in lines]
+    rows = np.loadtxt(f"{trained}.test.perf", delimiter=",")
+    assert rows.shape == (2, 3) and means[0] != means[1]
+    np.testing.assert_allclose(rows[:, 0], means, atol=1e-8)
+    assert loadmat(tmp_path / "w.mat")["logw"].shape == (16, 256)
+    per_image = np.load(tmp_path / "v.npz")
+    assert per_image["iwae"].mean() == pytest.approx(means[1], abs=1e-7)
+    assert per_image["ess"].shape == (300,)
+
+
+def test_evaluate_says_how_far_to_trust_the_jackknife(trained, tmp_path, capsys):
+    path = tmp_path / "v.npz"
+    evaluate.main(["-E", "jvi", "-s", "64", "--per-image", str(path), str(trained)])
+    out = capsys.readouterr().out
+    counts = [
+        int(n)
+        for n in re.search(
+            r"(\d+) of (300) values .* (\d+) have P.* (\d+) have an eff.* (\d+) a corr", out
+        ).groups()
+    ]
+    per_image = np.load(path)
+    assert counts[2] == (per_image["pareto_k"] > 0.7).sum()
+    assert counts[3] == (per_image["ess"] < 2).sum()
+    assert counts[0] >= max(counts[2:])
+
+
+def test_evaluate_with_bootstrap_resamples_the_images(trained, capsys):
+    evaluate.main(["-s", "4", "-r", "3", "--bootstrap", "--quiet", str(trained)])
+    means = [float(line.split()[0]) for line in capsys.readouterr().out.splitlines()]
+    assert len(set(means)) == 3
+
+
+def test_inspect_of_a_good_model_has_no_doubts(trained, capsys):
+    inspect_model.main([str(trained)])
+    assert capsys.readouterr().out.rstrip().endswith("no doubts")
+
+
+OTHERS = {
+    "burda": ["--model", "burda:layers=2", "--estimator", "iwae"],
+    "sbn": ["--model", "sbn:layers=1,units=20", "--estimator", "reinforce"],
+}
+UNITS = {"burda": r"\d+ of 100 \+ \d+ of 50", "sbn": r"\d+ of 20"}
+SPECS = {"burda": "burda:pixels=64,layers=2", "sbn": "sbn:pixels=64,layers=1,units=20"}
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def other(request, tmp_path_factory):
+    """(name, prefix) of a model that is not the original's."""
+    prefix = tmp_path_factory.mktemp("models") / "m"
+    options = ["--vae-samples", "4", "--opt", "adam", "--lr", "1e-3", "-b", "200", "-e", "2"]
+    train.main(["-o", str(prefix), *OTHERS[request.param], *options, "--quiet"])
+    return request.param, prefix
+
+
+def test_other_models_are_evaluated(other, tmp_path, capsys):
+    name, prefix = other
+    argv = ["-E", "elbo,iwae,jvi", "-s", "16,64", "--table", tmp_path / "t", prefix]
+    evaluate.main([str(argument) for argument in argv])
+    out = capsys.readouterr().out
+    assert re.search(rf"-KL\(q\|\|p\) is elbo - iwae; {UNITS[name]} latent units are active\n", out)
+    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
+    values = {(row["estimate"], row["num_samples"]): row["mean"] for row in rows}
+    assert -100 < values["elbo", 64] < values["iwae", 16] < values["iwae", 64] < -20
+    gap = values["elbo", 64] - values["iwae", 64]
+    assert values["-KL(q||p)", 64] == pytest.approx(gap, abs=1e-9)
+    assert RESULT.search(out).group(3, 4) == ("jvi", "64")
+
+
+def test_what_other_models_cannot_be_asked_for_is_refused_before_the_work(
+    other, monkeypatch, capsys
+):
+    name, prefix = other
+    monkeypatch.setattr("jvi.datasets.load", lambda *_: pytest.fail("has begun"))
+    message = f"vae needs the KL divergence .* which {name} does not have: ask for elbo"
+    fails(evaluate.main, ["-E", "iwae,vae", prefix], capsys, message)
+    if name == "sbn":
+        message = "annealing needs continuous latents, which sbn does not have"
+        fails(evaluate.main, ["-E", "ais", prefix], capsys, message)
+        fails(evaluate.main, ["--bdmc", prefix], capsys, message)
+
+
+def test_other_models_have_a_page(other, tmp_path):
+    name, prefix = other
+    path = tmp_path / "r.html"
+    report.main(["-o", str(path), "--images", "40", "-s", "32", "--quiet", str(prefix)])
+    page = path.read_text()
+    assert f"<td>{SPECS[name]}</td>" in page
+    estimator = OTHERS[name][-1]
+    assert f'<th scope="row">trained as</th><td>{estimator}</td>' in page
+    assert re.search(rf"active latent units</th><td>{UNITS[name]}</td>", page)
+    titles = re.findall("<h2>(.*?)</h2>", page)
+    assert "Pictures" in titles and "Latent space" not in titles  # without prior_quantile
+    assert "Test images, each above" in page and "Samples from the prior" in page
+    assert "Reasons for doubt" not in page
+
+
+def test_other_models_are_inspected(other, capsys):
+    name, prefix = other
+    inspect_model.main([str(prefix)])
+    out = capsys.readouterr().out
+    assert out.rstrip().endswith("no doubts")
+    assert re.search(rf"^model +{SPECS[name]}$", out, re.MULTILINE)
+    assert re.search(rf"^trained as +{OTHERS[name][-1]}$", out, re.MULTILINE)
+    assert re.search(r"^epochs +2 of 2, snapshot taken at iteration \d+$", out, re.MULTILINE)
+
+
+def test_resume_continues_to_more_epochs(trained, tmp_path, capsys):
+    train.main(["--resume", str(trained), "-e", "4", "-o", str(tmp_path / "m")])
+    log = json.loads((tmp_path / "m" / "log").read_text())
+    assert [entry["epoch"] for entry in log] == [1, 2, 3, 4]
+    assert read_meta(tmp_path / "m.meta.yaml")["--nlatent"] == "2"
+    assert len(json.loads((trained / "log").read_text())) == 2
+    train.main(["--resume", str(tmp_path / "m"), "-e", "5", "--quiet"])
+    assert (
+        int(read_snapshot(tmp_path / "m" / "snapshot_latest")["updater/iterator:main/epoch"]) == 5
+    )
+
+
+def test_resume_elsewhere_takes_the_best_snapshot_along_and_overwrites_nothing(
+    trained, tmp_path, capsys
+):
+    train.main(["--resume", str(trained), "-o", str(tmp_path / "m"), "--quiet"])  # no epoch is left
+    assert files_of(tmp_path / "m").best.read_bytes() == files_of(trained).best.read_bytes()
+    argv = ["--resume", trained, "-e", "3", "-o", tmp_path / "m"]
+    fails(train.main, argv, capsys, "exists: choose another -o")
+
+
+def test_resume_onto_itself_continues_in_place(tmp_path, capsys):
+    prefix = str(tmp_path / "m")
+    train.main(["-o", prefix, "--quiet", *SMALL])
+    train.main(["--resume", prefix, "-o", prefix, "--overwrite", "-e", "3", "--quiet"])
+    assert len(json.loads((tmp_path / "m" / "log").read_text())) == 3
+    assert files_of(prefix).best.exists()
+
+
+def test_resume_refuses_what_does_not_fit(trained, tmp_path, capsys):
+    fails(train.main, ["--resume", trained, "--nhidden", "9"], capsys, "--nhidden 9 does not fit")
+    fails(train.main, ["--resume", tmp_path / "no"], capsys, "no model there")
+
+
+def test_originals_are_not_continued_in_place_unasked(legacy, shared, tmp_path, capsys):
+    import shutil
+
+    for name in ("tiny_iwae", "tiny_iwae.meta.yaml"):
+        source = legacy(name)
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, tmp_path / name)
+    argv = ["--resume", tmp_path / "tiny_iwae", "-e", "2", "--data-dir", shared / "data"]
+    fails(train.main, argv, capsys, "name another place with -o, or give --overwrite")
+
+
+def test_the_graph_is_drawn(tmp_path, capsys):
+    graph = tmp_path / "graph.dot"
+    train.main(["-o", str(tmp_path / "m"), "--vis", str(graph), "--quiet", *SMALL])
+    assert graph.read_text().startswith("digraph")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fancy"], "--fancy names a model variant that the public original code lacks"),
+        (["-d", "msrc12"], "unknown data set 'msrc12'"),
+        (["-d", "mnist", "--data-dir", "nowhere"], "nowhere"),
+        (["--vae-type", "jvi"], "jackknife order 1 needs --vae-samples 2 or more"),
+        (["--vae-type", "jvi", "--vae-samples", "2", "--jvi-order", "2"], "needs --vae-samples 3"),
+        (["--vae-type", "foo"], "unknown VAE type 'foo'"),
+        (["--vae-samples", "0"], "--vae-samples must be at least 1"),
+        (["-b", "-5"], "--batchsize must be at least 1, not -5"),
+        (["-e", "many"], "--epochs must be a whole number, not 'many'"),
+        (["--lr", "-1"], "--lr must be positive"),
+        (["--lr", "nan"], "--lr must be positive"),
+        (["--opt", "lbfgs"], "unknown optimizer 'lbfgs': choose from sgd"),
+        (["-g", "0"], "GPU 0 cannot be used"),
+        (["-g", "-7"], "device -7 does not exist"),
+    ],
+)
+def test_train_refuses_in_one_line_and_writes_nothing(
+    tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    fails(train.main, options, capsys, message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_does_not_overwrite(trained, tmp_path, capsys):
+    fails(train.main, ["-o", trained, *SMALL], capsys, "exists: choose another -o")
+    (tmp_path / "file").write_text("")
+    fails(train.main, ["-o", tmp_path / "file" / "m", *SMALL], capsys, "file")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-E", "ivae"], "unknown evaluation 'ivae'"),
+        (["-E", "jvi", "-s", "1"], "order 1 needs more than 1 samples"),
+        (["-s", "0"], "--samples must be at least 1"),
+        (["-b", "-1"], "--batchsize must be at least 1"),
+        (["-d", "mnist", "--data-dir", "nowhere"], "nowhere"),
+        (["-g", "0"], "GPU 0 cannot be used"),
+        (["--logw", "no/such/folder/w.mat"], "is no folder that can be written to"),
+        (["--resultfile", "no/such/folder/r"], "is no folder that can be written to"),
+        (["-r", "0"], "--reps must be at least 1"),
+        (["--seed", "-1"], "--seed must be at least 0"),
+    ],
+)
+def test_evaluate_refuses_in_one_line(trained, capsys, options, message):
+    fails(evaluate.main, [*options, trained], capsys, message)
+
+
+def test_evaluate_refuses_a_data_set_of_another_size(legacy, capsys):
+    argv = ["-d", "digits", legacy("tiny_iwae")]
+    fails(
+        evaluate.main, argv, capsys, r"images have shape \(300, 64\), the model expects \(N, 784\)"
+    )
+
+
+def test_evaluate_refuses_to_overwrite(trained, tmp_path, capsys):
+    (tmp_path / "w.mat").write_text("precious")
+    fails(evaluate.main, ["--logw", tmp_path / "w.mat", trained], capsys, "exists: name another")
+    assert (tmp_path / "w.mat").read_text() == "precious"
+
+
+def test_evaluate_without_a_model(tmp_path, capsys):
+    fails(evaluate.main, [tmp_path / "nothing"], capsys, "no model there")
+
+
+def test_demo(tmp_path, capsys):
+    demo.main(["-o", str(tmp_path), "-e", "3"])
+    out = capsys.readouterr().out
+    meta = read_meta(tmp_path / "model.meta.yaml")
+    assert (meta["--dataset"], meta["--estimator"]) == ("digits", "jvi-clip:order=1")
+    assert re.search(r"JVI-2 +-\d+\.\d{3} ± \d\.\d{3}", out)
+    numbers = json.loads((tmp_path / "results.json").read_text())
+    assert len(numbers) == 12 and {"bound", "num_samples", "mean", "standard_error"} <= set(
+        numbers[0]
+    )
+    assert (tmp_path / "demo.png").read_bytes().startswith(b"\x89PNG")
+    assert files_of(tmp_path / "model").best.exists()
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["scripts/jvicount.py"], ["-m", "jvi", "jvicount"]],
+    ids=["as a file", "as a module"],
+)
+def test_commands_run_from_a_checkout(argv):
+    argv = [sys.executable, *argv, "16", "2"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "137\n" and done.stderr == ""
+
+
+def test_errors_are_one_line_on_stderr_with_status_1():
+    argv = [sys.executable, "scripts/evaluate.py", "no-such-model"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_usage_errors_say_how_to_use_it():
+    argv = [sys.executable, "scripts/train.py", "--no-such-option"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode in (1, 2) and "Usage:" in done.stderr
+    assert "Traceback" not in done.stderr
