@@ -7,8 +7,7 @@ An objective is an estimator, how the latent densities enter, and what is report
 - `NONE`: log p(x|z) alone (the original's "is").
 """
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,7 +58,7 @@ class Objective(NamedTuple):
 class Draws(NamedTuple):
     """One batch of samples: log-density terms are Variables (K, N), log_w a float64 array.
 
-    `kl` is a function without arguments: the divergence of q(z|x) from p(z), a Variable (N,).
+    `kl` is the divergence of q(z|x) from p(z), a Variable (N,), where it was asked for.
     """
 
     q: Any
@@ -68,13 +67,13 @@ class Draws(NamedTuple):
     log_px: Any
     log_pz: Any
     log_q: Any
-    kl: Callable[[], Any] | None
+    kl: Any
     log_w: Any
 
     @property
     def terms(self) -> Terms:
         """What quantities are computed from."""
-        kl = None if self.kl is None else float64(self.kl().array)
+        kl = None if self.kl is None else float64(self.kl.array)
         return Terms(self.log_w, float64(self.log_px.array), kl)
 
 
@@ -128,8 +127,9 @@ def check_fit(objective: Objective, link: Any, num_samples: int) -> None:
     objective.estimator(np.zeros((num_samples, 1)))  # refuses what options and K do not allow
 
 
-def draw(link, x, source, num_samples, route=TOTAL):
-    """Draw z for x, N data points, and evaluate all densities; `route` is the estimator's."""
+def draw(link, x, source, num_samples, objective):
+    """Draw z for x, N data points, and evaluate all densities that an objective needs."""
+    route = objective.estimator.route
     q = link.infer(x)
     z, log_q = link.draw(q, source, num_samples)
     scaling = Route()
@@ -139,7 +139,7 @@ def draw(link, x, source, num_samples, route=TOTAL):
     z_model = _scaled(scaling, z) if link.reparameterised and route != SCORE else z
     log_px, log_pz = link.log_joint(x, z_model)
     log_w = float64(log_px.array) + float64(log_pz.array) - float64(log_q.array)
-    kl = partial(link.kl, q) if hasattr(link, "kl") else None
+    kl = link.kl(q) if objective.latent == KL else None
     return Draws(q, z, scaling, log_px, log_pz, log_q, kl, log_w)
 
 
@@ -156,7 +156,7 @@ def loss(link, draws, objective, weights):
     ----------
     link : LatentVariableModel
     draws : Draws
-        Made for the route of the objective's estimator.
+        Made for the objective.
     objective : Objective
     weights : Weights
         What the objective's estimator says of `draws.log_w`.
@@ -173,8 +173,7 @@ def loss(link, draws, objective, weights):
     if objective.latent == SAMPLED:
         terms += [(model, draws.log_pz), *_latent_terms(link, draws, objective, weights)]
     elif objective.latent == KL:
-        kl = draws.kl()
-        terms.append((-namespace(kl.array).ones_like(kl.array), kl))
+        terms.append((-namespace(draws.log_w).ones_like(draws.kl.array), draws.kl))
     share = -1 / draws.log_w.shape[1]
     return weighted_sum([((share * each).astype(value.dtype), value) for each, value in terms])
 

@@ -145,7 +145,7 @@ class Step:
             with chainer.using_config("type_check", False):
                 link = self.model.link.copy()  # shares the parameters, not their gradients
                 link.cleargrads()
-                draws = draw(link, x[rows], source, self.num_samples, estimator.route)
+                draws = draw(link, x[rows], source, self.num_samples, objective)
                 self._check(draws.log_w)
                 bound, weights = estimator.with_bound(draws.log_w)
                 values = reported(objective, draws.terms, bound)

@@ -99,7 +99,7 @@ def validate(model, x, settings):
         rng = stream(settings.seed, "validation noise", number)
         source = BatchSource(rng, len(rows), model.device).rows(slice(None))
         with chainer.no_backprop_mode():
-            draws = draw(model.link, rows, source, settings.num_samples)
+            draws = draw(model.link, rows, source, settings.num_samples, objective)
         bound, _ = objective.estimator.with_bound(draws.log_w)
         return reported(objective, draws.terms, bound) | {"iwae": -iwae(draws.log_w)}
 
@@ -174,10 +174,10 @@ def write_graph(model, data, settings, path):
 
     x = model.images(data.train[:2])
     source = BatchSource(stream(settings.seed, "pictures"), len(x), model.device)
-    estimator = settings.objective.estimator
-    draws = draw(model.link, x, source.rows(slice(None)), settings.num_samples, estimator.route)
-    weights = estimator(draws.log_w)
-    graph = build_computational_graph([loss(model.link, draws, settings.objective, weights)])
+    objective = settings.objective
+    draws = draw(model.link, x, source.rows(slice(None)), settings.num_samples, objective)
+    weights = objective.estimator(draws.log_w)
+    graph = build_computational_graph([loss(model.link, draws, objective, weights)])
     with atomic_write(path) as temporary:
         temporary.write_text(graph.dump())
 

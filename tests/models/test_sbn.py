@@ -87,7 +87,8 @@ def test_reinforce_is_the_gradient_of_the_expected_iwae_bound(num_samples):
         chosen = list(chosen)
         link.cleargrads()
         # uniform numbers of 0 make a unit 1, of nearly 1 make it 0
-        draws = draw(link, X, Given([np.where(z[chosen] > 0, 1e-12, 1 - 1e-12)]), num_samples)
+        uniform = [np.where(z[chosen] > 0, 1e-12, 1 - 1e-12)]
+        draws = draw(link, X, Given(uniform), num_samples, objective)
         np.testing.assert_array_equal(draws.z, z[chosen])
         loss(link, draws, objective, objective.estimator(draws.log_w)).backward()
         for name, parameter in link.namedparams():
