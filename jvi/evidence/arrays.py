@@ -49,5 +49,7 @@ def float64_context(array: Array) -> AbstractContextManager:
 
 
 def host(array: Array) -> np.ndarray:
-    """`array` as a NumPy array; copies only from a GPU."""
+    """`array` as a NumPy array, without its gradient; copies only from a GPU."""
+    if array_api_compat.is_torch_array(array):
+        array = array.detach().cpu()
     return array.get() if hasattr(array, "get") else np.asarray(array)

@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from array_api_compat import is_torch_array
 
 from jvi.evidence.arrays import Array, float64, float64_context, host, namespace
 from jvi.evidence.bounds import effective_sample_size, iwae, normalised_weights
@@ -51,7 +50,7 @@ def pareto_k(log_w: Array, axis: int = 0) -> np.ndarray:
         the largest fifth of the weights are equal; +inf where most of the tail is zero beside the
         largest weight.
     """
-    log_w = np.moveaxis(_numpy(log_w).astype(np.float64), axis, 0)
+    log_w = np.moveaxis(host(log_w).astype(np.float64), axis, 0)
     if log_w.shape[0] < MIN_TAIL:
         return np.full(log_w.shape[1:], np.nan)
     columns = log_w.reshape(log_w.shape[0], -1).T
@@ -74,11 +73,6 @@ def _pareto_k(log_w):
         return np.inf
     # Zero weights lie below the tail or were caught above; psislw negates what it is given.
     return float(array_stats.psislw(-np.maximum(log_w, top - 1e4))[1])
-
-
-def _numpy(array):
-    """`host`, of tensors on a GPU or with a gradient, too."""
-    return host(array.detach().cpu() if is_torch_array(array) else array)
 
 
 def pareto_threshold(num_samples: int) -> float:
@@ -184,7 +178,7 @@ def half_width(errors: Array, num_groups: int, level: float = 0.95) -> float:
     """
     from scipy.stats import t
 
-    errors = _numpy(errors)
+    errors = host(errors)
     if num_groups < 2 or errors.size == 0 or not 0 < level < 1:
         raise ValueError(
             "an interval needs at least 2 groups, an error and a level between 0 and 1, not "
@@ -258,10 +252,10 @@ def trust(log_w: Array, order: int = 1, value: Array | None = None) -> Trust:
     Trust
     """
     k = pareto_k(log_w)
-    ess = _numpy(effective_sample_size(log_w))
+    ess = host(effective_sample_size(log_w))
     value = jackknife(log_w, order) if value is None else value
-    correction = _numpy(value) - _numpy(iwae(log_w))
-    error = _numpy(_spread(log_w))
+    correction = host(value) - host(iwae(log_w))
+    error = host(_spread(log_w))
     # Rounding: with all weights equal, the correction and its error are both zero.
     large = np.abs(correction) > error + 1e-9
     heavy = k > pareto_threshold(log_w.shape[0])

@@ -101,7 +101,9 @@ def validate(model, x, settings):
         with chainer.no_backprop_mode():
             draws = draw(model.link, rows, source, settings.num_samples, objective)
         bound, _ = objective.estimator.with_bound(draws.log_w)
-        return reported(objective, draws.terms, bound) | {"iwae": -iwae(draws.log_w)}
+        return reported(objective, draws.terms, bound) | {
+            "iwae": -iwae(draws.log_w, check_finite=False)
+        }
 
     parts = list(parallel_map(values, range(len(pieces)), model.device))
     xp = model.device.xp
