@@ -112,7 +112,7 @@ def test_an_editable_install_maps_compat_and_scripts(checkout, tmp_path):
 
 
 def test_wheel_holds_every_source_and_nothing_but_jvi(checkout, wheel):
-    assert wheel.name == f"jvi-{jvi.__version__}-py3-none-any.whl"
+    assert wheel.name == f"jackknife_vi-{jvi.__version__}-py3-none-any.whl"
     assert in_wheel(wheel) == modules(checkout)
 
 
@@ -120,7 +120,7 @@ def test_sdist_holds_the_checkout_and_builds_the_same_wheel(checkout, sdist, whe
     def files(folder):
         return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
-    built = {name for name in files(checkout) if name.startswith(("build/", "jvi.egg-info/"))}
+    built = {name for name in files(checkout) if name.startswith(("build/", "jackknife_vi.egg-info/"))}
     assert files(checkout) - built <= files(sdist)
     assert in_wheel(build("wheel", sdist, tmp_path)) == in_wheel(wheel)
 
