@@ -10,8 +10,9 @@ from jvi.evidence.estimators import ESTIMATORS, estimator
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "other-frameworks.md"
 LOG_W = np.random.default_rng(3).normal(-80, 2, size=(6, 5))
-NAMES = [*ESTIMATORS, "jvi:order=2", "jvi-clip:order=2"]
-ALONE = ["elbo", "iwae", "jvi", "jvi:order=2"]  # log_w says all of these
+FEW_ROWS = {"ovis-mc": "ovis-mc:aux=2"}  # what its default asks for is more than tests have
+NAMES = [FEW_ROWS.get(name, name) for name in ESTIMATORS] + ["jvi:order=2", "jvi-clip:order=2"]
+ALONE = ["elbo", "iwae", "jvi", "miwae", "ciwae", "renyi", "jvi:order=2"]  # log_w says all of it
 NOT_ALONE = [name for name in NAMES if name not in ALONE]
 
 

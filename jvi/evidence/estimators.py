@@ -8,16 +8,16 @@ For one data point the ascent direction of every estimator here is
 
 with the weights held constant. A rule is a function from `log_w`, shape (K, N), and options to
 (bound, `Weights`): the bound that it follows, shape (N,), and these weights. A new one is such a
-function and its line in `ESTIMATORS`; `estimator` makes it from its name.
+function, in the module of its route, and its line in `ESTIMATORS`; `estimator` makes it from its
+name. docs/estimators.md says what each is unbiased for.
 """
 
 from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jvi.evidence import bounds
-from jvi.evidence.arrays import Array, at_least, float64, float64_context, namespace
-from jvi.evidence.jackknife import jackknife_and_weights
+from jvi.evidence import pathwise, score_function, total_derivative
+from jvi.evidence.arrays import Array, float64, float64_context
+from jvi.evidence.weights import Weights
 from jvi.spec import Spec, parse
 
 __all__ = ["ESTIMATORS", "PATH", "SCORE", "TOTAL", "Estimator", "Rule", "Weights", "estimator"]
@@ -26,26 +26,26 @@ __all__ = ["ESTIMATORS", "PATH", "SCORE", "TOTAL", "Estimator", "Rule", "Weights
 # path = model), through the samples alone, or at fixed samples alone.
 TOTAL, PATH, SCORE = "total", "path", "score"
 
-# Training looks for what is not finite once an epoch: here a GPU would have to wait for it.
-elbo_bound = partial(bounds.elbo, check_finite=False)
-iwae_bound = partial(bounds.iwae, check_finite=False)
-normalised_weights = partial(bounds.normalised_weights, check_finite=False)
-
-
-class Weights(NamedTuple):
-    """Gradient weights of each sample, float64 arrays of shape (K, N); None for an unused route."""
-
-    model: Array
-    path: Array | None
-    score: Array | None
-
 
 class Rule(NamedTuple):
-    """A line of `ESTIMATORS`: function of (log_w, options), route of log q, and who found it."""
+    """A line of `ESTIMATORS`.
+
+    Attributes
+    ----------
+    function : callable
+        Of (log_w, options), called within `float64_context` with float64 log-weights.
+    route : str
+        One of `TOTAL`, `PATH` and `SCORE`: how log q enters.
+    source : str
+        Who found it.
+    auxiliary : str or None
+        The option that says how many rows of `log_w` are auxiliary draws.
+    """
 
     function: Callable[..., tuple[Array, Weights]]
     route: str
     source: str
+    auxiliary: str | None = None
 
 
 class Estimator(NamedTuple):
@@ -67,12 +67,21 @@ class Estimator(NamedTuple):
 
     def with_bound(self, log_w: Array) -> tuple[Array, Weights]:
         """The value of the bound, shape (N,), in nats, and the gradient weights."""
-        return self.rule.function(log_w, **self.spec.options)
+        with float64_context(log_w):
+            return self.rule.function(float64(log_w), **self.spec.options)
 
     @property
     def route(self) -> str:
         """One of `TOTAL`, `PATH` and `SCORE`."""
         return self.rule.route
+
+    @property
+    def num_auxiliary(self) -> int:
+        """How many rows `log_w` has beyond the K samples: auxiliary draws of q, which come last.
+
+        Their weights are zero and the bound leaves them out, as whatever else is reported should.
+        """
+        return self.spec.options[self.rule.auxiliary] if self.rule.auxiliary else 0
 
     def __str__(self) -> str:
         return str(self.spec)
@@ -112,94 +121,26 @@ def estimator(name: str | Estimator) -> Estimator:
     return Estimator(spec, ESTIMATORS[spec.name])
 
 
-def elbo(log_w):
-    """The plain evidence lower bound: all samples alike."""
-    with float64_context(log_w):
-        xp, log_w = namespace(log_w), float64(log_w)
-        return elbo_bound(log_w), _total(xp.full_like(log_w, 1.0 / log_w.shape[0]))
-
-
-def iwae(log_w):
-    """Normalised importance weights (Burda et al. 2016, equation 14)."""
-    return iwae_bound(log_w), _total(normalised_weights(log_w))
-
-
-def jvi(log_w, *, order: int = 1):
-    """The derivative of JVI with respect to each log-weight, for model and encoder alike.
-
-    This is the gradient of the original code. The estimate it ascends is unbounded in the
-    encoder's parameters, so training on it can diverge; see `jvi_clip`.
-    """
-    value, weights = _jackknife(log_w, order)
-    return value, _total(weights)
-
-
-def jvi_iwae(log_w, *, order: int = 1):
-    """JVI for the model, IWAE for the encoder."""
-    value, weights = _jackknife(log_w, order)
-    return value, _total(weights, normalised_weights(log_w))
-
-
-def jvi_elbo(log_w, *, order: int = 1):
-    """JVI for the model, ELBO for the encoder: the original's "jvi+elbo"."""
-    value, weights = _jackknife(log_w, order)
-    return value, _total(weights, elbo(log_w)[1].path)
-
-
-def dreg(log_w):
-    """IWAE for the model, doubly reparameterised for the encoder (Tucker et al. 2019, eq. 8)."""
-    weights = normalised_weights(log_w)
-    return iwae_bound(log_w), Weights(weights, weights**2, None)
-
-
-def jvi_clip(log_w, *, order: int = 1):
-    """JVI's weights without their negative ones for the model, `dreg` for the encoder.
-
-    The default for training on JVI: as stable as IWAE, and better (docs/training.md). A negative
-    weight makes the model forget a sample, which early in training, when one weight dominates, is
-    noise of the jackknife.
-    """
-    value, weights = _jackknife(log_w, order)
-    with float64_context(log_w):
-        xp = namespace(weights)
-        weights = at_least(weights, 0.0)
-        weights = weights / xp.sum(weights, axis=0)
-        return value, Weights(weights, normalised_weights(log_w) ** 2, None)
-
-
-def jvi_dreg(log_w, *, order: int = 1):
-    """JVI for the model, the doubly reparameterised gradient of IWAE for the encoder."""
-    value, weights = _jackknife(log_w, order)
-    return value, Weights(weights, normalised_weights(log_w) ** 2, None)
-
-
-def reinforce(log_w):
-    """The score-function gradient of IWAE: d_k = log mean w - v_k, without a control variate.
-
-    Unbiased and of high variance; needs no derivative through the samples, which may be discrete
-    (Mnih & Rezende 2016, equation 5; Liévin et al. 2020).
-    """
-    bound, weights = iwae_bound(log_w), normalised_weights(log_w)
-    return bound, Weights(weights, None, bound - weights)
-
-
-def _jackknife(log_w, order):
-    return jackknife_and_weights(log_w, order, check_finite=False)
-
-
-def _total(model: Any, path: Any = None) -> Weights:
-    path = model if path is None else path
-    return Weights(model, path, -path)
-
-
 ESTIMATORS = {
-    "elbo": Rule(elbo, TOTAL, "Kingma & Welling 2014; all terms from the samples"),
-    "iwae": Rule(iwae, TOTAL, "Burda et al. 2016"),
-    "jvi": Rule(jvi, TOTAL, "Nowozin 2018; can diverge"),
-    "jvi-iwae": Rule(jvi_iwae, TOTAL, "JVI for the model, IWAE for the encoder"),
-    "jvi-elbo": Rule(jvi_elbo, TOTAL, "Nowozin's code, 'jvi+elbo'"),
-    "dreg": Rule(dreg, PATH, "Tucker et al. 2019"),
-    "jvi-clip": Rule(jvi_clip, PATH, "stable training on JVI, docs/training.md"),
-    "jvi-dreg": Rule(jvi_dreg, PATH, "JVI for the model, DReG of IWAE for the encoder"),
-    "reinforce": Rule(reinforce, SCORE, "Mnih & Rezende 2016; discrete latents, too"),
+    "elbo": Rule(total_derivative.elbo, TOTAL, "Kingma & Welling 2014; all terms from the samples"),
+    "iwae": Rule(total_derivative.iwae, TOTAL, "Burda et al. 2016"),
+    "jvi": Rule(total_derivative.jvi, TOTAL, "Nowozin 2018; can diverge"),
+    "jvi-iwae": Rule(total_derivative.jvi_iwae, TOTAL, "JVI for the model, IWAE for the encoder"),
+    "jvi-elbo": Rule(total_derivative.jvi_elbo, TOTAL, "Nowozin's code, 'jvi+elbo'"),
+    "miwae": Rule(total_derivative.miwae, TOTAL, "Rainforth et al. 2018"),
+    "piwae": Rule(total_derivative.piwae, TOTAL, "Rainforth et al. 2018"),
+    "ciwae": Rule(total_derivative.ciwae, TOTAL, "Rainforth et al. 2018"),
+    "renyi": Rule(total_derivative.renyi, TOTAL, "Li & Turner 2016"),
+    "stl": Rule(pathwise.stl, PATH, "Roeder et al. 2017, of IWAE; biased for K > 1"),
+    "dreg": Rule(pathwise.dreg, PATH, "Tucker et al. 2019"),
+    "rws-dreg": Rule(pathwise.rws_dreg, PATH, "Tucker et al. 2019"),
+    "renyi-dreg": Rule(pathwise.renyi_dreg, PATH, "the Rényi bound's, docs/estimators.md"),
+    "jvi-clip": Rule(pathwise.jvi_clip, PATH, "stable training on JVI, docs/training.md"),
+    "jvi-dreg": Rule(pathwise.jvi_dreg, PATH, "JVI-1's, docs/estimators.md"),
+    "reinforce": Rule(score_function.reinforce, SCORE, "Mnih & Rezende 2016"),
+    "vimco": Rule(score_function.vimco, SCORE, "Mnih & Rezende 2016"),
+    "ovis": Rule(score_function.ovis, SCORE, "Liévin et al. 2020; biased for gamma > 0"),
+    "ovis-mc": Rule(score_function.ovis_mc, SCORE, "Liévin et al. 2020", auxiliary="aux"),
+    "rws": Rule(score_function.rws, SCORE, "Bornschein & Bengio 2015; Le et al. 2019"),
+    "tvo": Rule(score_function.tvo, SCORE, "Masrani et al. 2019"),
 }

@@ -58,6 +58,7 @@ class Objective(NamedTuple):
 class Draws(NamedTuple):
     """One batch of samples: log-density terms are Variables (K, N), log_w a float64 array.
 
+    Of the K only the first `num_samples` are reported; the others an estimator has for itself.
     `kl` is the divergence of q(z|x) from p(z), a Variable (N,), where it was asked for.
     """
 
@@ -69,12 +70,14 @@ class Draws(NamedTuple):
     log_q: Any
     kl: Any
     log_w: Any
+    num_samples: int
 
     @property
     def terms(self) -> Terms:
         """What quantities are computed from."""
         kl = None if self.kl is None else float64(self.kl.array)
-        return Terms(self.log_w, float64(self.log_px.array), kl)
+        log_px = float64(self.log_px.array)
+        return Terms(self.log_w[: self.num_samples], log_px[: self.num_samples], kl)
 
 
 def objective_for(vae_type: str, order: int = 1, raw: bool = False) -> Objective:
@@ -124,14 +127,15 @@ def check_fit(objective: Objective, link: Any, num_samples: int) -> None:
         problem = lacking(link, "log_q", name)
         if problem:
             raise ValueError(problem)
-    objective.estimator(np.zeros((num_samples, 1)))  # refuses what options and K do not allow
+    rows = num_samples + objective.estimator.num_auxiliary
+    objective.estimator(np.zeros((rows, 1)))  # refuses what options and K do not allow
 
 
 def draw(link, x, source, num_samples, objective):
     """Draw z for x, N data points, and evaluate all densities that an objective needs."""
     route = objective.estimator.route
     q = link.infer(x)
-    z, log_q = link.draw(q, source, num_samples)
+    z, log_q = link.draw(q, source, num_samples + objective.estimator.num_auxiliary)
     scaling = Route()
     if route == SCORE and link.reparameterised:
         z = tree(lambda each: each.array, z)
@@ -140,7 +144,7 @@ def draw(link, x, source, num_samples, objective):
     log_px, log_pz = link.log_joint(x, z_model)
     log_w = float64(log_px.array) + float64(log_pz.array) - float64(log_q.array)
     kl = link.kl(q) if objective.latent == KL else None
-    return Draws(q, z, scaling, log_px, log_pz, log_q, kl, log_w)
+    return Draws(q, z, scaling, log_px, log_pz, log_q, kl, log_w, num_samples)
 
 
 def _scaled(scaling, z):

@@ -123,7 +123,8 @@ class Step:
         """
         link, device = self.model.link, self.model.device
         num_points = link.num_points(x)
-        pieces = training_pieces(num_points, self.num_samples, device)
+        drawn = self.num_samples + self.objective.estimator.num_auxiliary
+        pieces = training_pieces(num_points, drawn, device)
         work = [(rows, source.rows(rows)) for rows in pieces]
         parameters, parts = list(link.params()), []
         for values, gradients in parallel_map(self._piece(x, num_points), work, device):

@@ -30,8 +30,12 @@ def test_value_is_minus_the_bound_on_average_on_every_device(name, strict):
     "name, given, message",
     [
         ("iwae", ["path"], r"iwae needs log_w alone or all of model=.*score=.* not path$"),
-        ("dreg", [], r"dreg needs all of model=log p\(x, z\) at fixed z, path=.* not log_w alone$"),
-        ("dreg", ["model"], r"dreg needs all of model=.*, path=log w at fixed parameters and no"),
+        ("stl", [], r"^stl needs all of model=log p\(x, z\) at fixed z, path=.* not log_w alone$"),
+        (
+            "dreg",
+            ["model"],
+            r"dreg:alpha=0.0 needs all of model=.*, path=log w at fixed parameters and no",
+        ),
         ("dreg", ["model", "path", "score"], r"and no more, not model, path, score$"),
         ("reinforce", ["model", "path"], r"model=.*, score=log q\(z\|x\) at fixed z and no more"),
     ],

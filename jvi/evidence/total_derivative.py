@@ -1,0 +1,116 @@
+"""Rules that ascend the gradient of a bound through the samples, log q(z|x) and all.
+
+Where model and encoder ascend the same bound, all three weights are its derivative by log w.
+"""
+
+from jvi.evidence.arrays import Array, at_most, namespace
+from jvi.evidence.jackknife import jackknife_and_weights
+from jvi.evidence.weights import (
+    Found,
+    check_between_0_and_1,
+    elbo_bound,
+    iwae_bound,
+    normalised_weights,
+    total,
+)
+
+__all__ = [
+    "ciwae",
+    "elbo",
+    "iwae",
+    "jvi",
+    "jvi_elbo",
+    "jvi_iwae",
+    "miwae",
+    "piwae",
+    "renyi",
+    "renyi_bound",
+]
+
+
+def elbo(log_w: Array) -> Found:
+    """The plain evidence lower bound: all samples alike."""
+    return elbo_bound(log_w), total(namespace(log_w).full_like(log_w, 1.0 / log_w.shape[0]))
+
+
+def iwae(log_w: Array) -> Found:
+    """Normalised importance weights v (Burda et al. 2016, equation 14)."""
+    return iwae_bound(log_w), total(normalised_weights(log_w))
+
+
+def jvi(log_w: Array, *, order: int = 1) -> Found:
+    """The derivative of JVI with respect to each log-weight, for model and encoder alike.
+
+    This is the gradient of the original code. The estimate it ascends is unbounded in the
+    encoder's parameters, so training on it can diverge; see `jvi.evidence.pathwise.jvi_clip`.
+    """
+    value, weights = jackknife_and_weights(log_w, order, check_finite=False)
+    return value, total(weights)
+
+
+def jvi_iwae(log_w: Array, *, order: int = 1) -> Found:
+    """JVI for the model, IWAE for the encoder."""
+    value, weights = jackknife_and_weights(log_w, order, check_finite=False)
+    return value, total(weights, normalised_weights(log_w))
+
+
+def jvi_elbo(log_w: Array, *, order: int = 1) -> Found:
+    """JVI for the model, ELBO for the encoder: the original's "jvi+elbo"."""
+    value, weights = jackknife_and_weights(log_w, order, check_finite=False)
+    return value, total(weights, elbo(log_w)[1].path)
+
+
+def miwae(log_w: Array, *, groups: int = 2) -> Found:
+    """The mean of the IWAE bounds of equal groups of samples (Rainforth et al. 2018).
+
+    One group is IWAE, groups of one sample are the ELBO.
+    """
+    bound, weights = _in_groups(log_w, groups, "miwae")
+    return bound, total(weights)
+
+
+def piwae(log_w: Array, *, groups: int = 2) -> Found:
+    """IWAE of all samples for the model, MIWAE for the encoder (Rainforth et al. 2018)."""
+    _, weights = _in_groups(log_w, groups, "piwae")
+    return iwae_bound(log_w), total(normalised_weights(log_w), weights)
+
+
+def ciwae(log_w: Array, *, beta: float = 0.5) -> Found:
+    """beta ELBO + (1 - beta) IWAE (Rainforth et al. 2018)."""
+    check_between_0_and_1("ciwae:beta", beta)
+    bound = beta * elbo_bound(log_w) + (1.0 - beta) * iwae_bound(log_w)
+    return bound, total(beta / log_w.shape[0] + (1.0 - beta) * normalised_weights(log_w))
+
+
+def renyi(log_w: Array, *, alpha: float = 0.5) -> Found:
+    """The Rényi bound log mean(w^(1 - alpha)) / (1 - alpha) (Li & Turner 2016).
+
+    0 is IWAE, and the limit at 1, where it is refused, the ELBO; below 0 it is above IWAE.
+    """
+    return renyi_bound(log_w, alpha, "renyi"), total(normalised_weights((1.0 - alpha) * log_w))
+
+
+def renyi_bound(log_w: Array, alpha: float, name: str) -> Array:
+    """The bound of `renyi`, shape (N,); as exact near alpha = 1 as elsewhere.
+
+    Raises
+    ------
+    ValueError
+        For alpha = 1, naming the estimator.
+    """
+    if alpha == 1:
+        raise ValueError(f"{name}:alpha must not be 1, where the Rényi bound is the ELBO: use elbo")
+    xp, power = namespace(log_w), 1.0 - alpha
+    largest = (xp.max if power > 0 else xp.min)(log_w, axis=0)
+    below = at_most(power * (log_w - largest), 0.0)
+    return largest + xp.log1p(xp.mean(xp.expm1(below), axis=0)) / power
+
+
+def _in_groups(log_w, groups, name):
+    """The mean of the groups' IWAE bounds and its derivative; a group is consecutive rows."""
+    xp, num_samples = namespace(log_w), log_w.shape[0]
+    if groups < 1 or num_samples % groups:
+        raise ValueError(f"{name}:groups must divide the {num_samples} samples: {groups} does not")
+    grouped = xp.reshape(log_w, (groups, num_samples // groups, *log_w.shape[1:]))
+    weights = normalised_weights(grouped, axis=1) / groups
+    return xp.mean(iwae_bound(grouped, axis=1), axis=0), xp.reshape(weights, log_w.shape)

@@ -1,0 +1,72 @@
+"""What the rules of `jvi.evidence.estimators` share: their result, sums over others, checks.
+
+A rule is a function of float64 log-weights, shape (K, N), within `float64_context`. Nothing here
+looks into an array: a GPU is not waited for, and all can be traced. NaN and +inf come out as NaN;
+training looks for them once an epoch.
+"""
+
+import math
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+from jvi.evidence import bounds
+from jvi.evidence.arrays import Array, namespace
+
+__all__ = [
+    "Found",
+    "Weights",
+    "check_between_0_and_1",
+    "check_several",
+    "elbo_bound",
+    "iwae_bound",
+    "log_sum_exp",
+    "log_without",
+    "normalised_weights",
+    "total",
+]
+
+elbo_bound = partial(bounds.elbo, check_finite=False)
+iwae_bound = partial(bounds.iwae, check_finite=False)
+log_sum_exp = partial(bounds.log_sum_exp, check_finite=False)
+normalised_weights = partial(bounds.normalised_weights, check_finite=False)
+
+
+class Weights(NamedTuple):
+    """Gradient weights of each sample, float64 arrays of shape (K, N); None for an unused route."""
+
+    model: Array
+    path: Array | None
+    score: Array | None
+
+
+Found: TypeAlias = tuple[Array, Weights]  # the bound, shape (N,), and the weights
+
+
+def total(model: Array, path: Any = None) -> Weights:
+    """Weights of a total derivative; where model and encoder ascend one scalar, of one array."""
+    path = model if path is None else path
+    return Weights(model, path, -path)
+
+
+def log_without(log_w: Array) -> Array:
+    """log(1 - v) for the normalised weights v, shape (K, N): what is left without each sample.
+
+    Where one weight dominates, the others are summed, not subtracted from 1: -2000 is -2000.
+    """
+    xp, weights = namespace(log_w), normalised_weights(log_w)
+    heavy = weights > 0.5  # at most one of each data point
+    others = log_sum_exp(xp.where(heavy, -math.inf, log_w)) - log_sum_exp(log_w)
+    return xp.where(heavy, others, xp.log1p(-xp.where(heavy, 0.0, weights)))
+
+
+def check_several(log_w: Array, name: str) -> int:
+    """The number of samples K, which must be 2 for something to be left without one of them."""
+    if log_w.shape[0] < 2:
+        raise ValueError(f"{name} needs at least 2 samples per data point, not {log_w.shape[0]}")
+    return log_w.shape[0]
+
+
+def check_between_0_and_1(option: str, value: float) -> None:
+    """Refuse any other value of an option, NAME:key."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{option} must be between 0 and 1, not {value}")
