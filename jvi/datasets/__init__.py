@@ -14,7 +14,7 @@
 from pathlib import Path
 from typing import Any
 
-from jvi.datasets import digits, mnist, omniglot
+from jvi.datasets import digits, fashion_mnist, mnist, omniglot, static_mnist, toy
 from jvi.datasets.dataset import Dataset, Unit, as_it_is, binarise, observe_each
 from jvi.datasets.files import ENDINGS, is_path, read_parts
 from jvi.datasets.own import of_arrays
@@ -31,7 +31,15 @@ __all__ = [
     "of_arrays",
 ]
 
-DATASETS = {"digits": digits.load, "mnist": mnist.load, "omniglot": omniglot.load}
+DATASETS = {
+    "digits": digits.load,
+    "mnist": mnist.load,
+    "omniglot": omniglot.load,
+    "fashion-mnist": fashion_mnist.load,
+    "static-mnist": static_mnist.load,
+    "gaussian-toy": toy.gaussian_toy,
+    "mixture": toy.mixture,
+}
 
 
 def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
@@ -47,7 +55,7 @@ def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
         one array; an .npy; or an idx file, gzipped or not. `of_arrays` says how arrays are observed
         and how a part that is missing is split off.
     data_dir : str or Path, optional
-        For the keys of `DATASETS`, a folder of local files that holds `mnist/`, `omniglot/`;
+        For the keys of `DATASETS`, a folder of local files that holds a folder for each;
         without it, the environment variable JVI_DATA, and without that, the user's cache, which
         is filled by downloading.
 

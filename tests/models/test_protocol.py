@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jvi.engine.random import PointSource
-from jvi.models import CAPABILITIES, MODELS, build, of_spec
+from jvi.models import CAPABILITIES, MODELS, build, check_name, of_spec
 from jvi.models.protocol import lacking, take, tree
 
 NAMES = [
@@ -14,8 +14,17 @@ NAMES = [
     "burda:layers=2",
     "sbn:layers=1,units=5",
     "sbn:layers=3,units=4",
+    "gaussian-toy",
+    "mixture:components=3",
+    "gaussian-vae:hidden=5,latent=2",
+    "conv:channels=2,latent=3",
 ]
 N, K, PIXELS = 4, 3, 9
+
+
+def columns(name):
+    """Of the data of a model."""
+    return 1 if name.startswith("mixture") else PIXELS
 
 
 def source(points=range(N)):
@@ -24,12 +33,13 @@ def source(points=range(N)):
 
 @pytest.fixture(params=NAMES)
 def link(request):
-    return build(request.param, PIXELS, np.random.default_rng(2))
+    return build(request.param, columns(request.param), np.random.default_rng(2))
 
 
 @pytest.fixture
-def x():
-    return (np.random.default_rng(3).random((N, PIXELS)) < 0.5).astype(np.float32)
+def x(link):
+    shape = N, columns(link.spec.name)
+    return (np.random.default_rng(3).random(shape) < 0.5).astype(np.float32)
 
 
 def arrays(value):
@@ -54,7 +64,8 @@ def test_shapes(link, x):
     prior = link.draw_prior(source(), K, N)
     assert [a.shape for a in arrays(prior)] == [a.shape for a in arrays(z)]
     means = link.mean(prior).array
-    assert means.shape == (K, N, PIXELS) and means.min() > 0 and means.max() < 1
+    assert means.shape == (K, *x.shape)
+    assert not hasattr(link, "num_pixels") or (means.min() > 0 and means.max() < 1)
     assert [a.shape[:2] for a in arrays(link.typical(q))] == [(1, N)] * len(arrays(z))
     units = link.latent_means(q, z)
     assert [a.shape for a in units] == [(N, a.shape[2]) for a in arrays(z)]
@@ -86,19 +97,26 @@ def test_what_flows_through_draws(link, x):
 def test_a_spec_is_enough_to_build_it_again(link):
     again = of_spec(str(link.spec))
     assert again.spec == link.spec
+    assert build(str(link.spec), columns(link.spec.name), np.random.default_rng()).spec == link.spec
     shapes = {name: parameter.shape for name, parameter in link.namedparams()}
     assert {name: parameter.shape for name, parameter in again.namedparams()} == shapes
     assert all(parameter.array.strides[0] == 0 for parameter in again.params())  # no memory
 
 
-def test_images_without_a_likelihood_are_refused(link, x):
-    for bad, message in [
-        (x[:, :5], r"images have shape \(4, 5\), the model expects \(N, 9\)"),
-        (x + np.float32(0.5), "image 0 has values outside .* no likelihood"),
-        (x * np.float32(np.nan), "image 0 has values outside"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            link.check(bad)
+def test_data_without_a_likelihood_are_refused(link, x):
+    expected = rf"have shape \(4, 12\), the model expects \(N, {x.shape[1]}\)"
+    with pytest.raises(ValueError, match=expected):
+        link.check(np.zeros((N, 12), np.float32))
+    with pytest.raises(ValueError, match=r"have shape .*, the model expects"):
+        link.check(x[0])
+    if hasattr(link, "num_pixels"):
+        for bad in (x + np.float32(0.5), x * np.float32(np.nan)):
+            with pytest.raises(ValueError, match=r"image 0 has values outside .* no likelihood"):
+                link.check(bad)
+    else:
+        with pytest.raises(ValueError, match=r"row 0 has values that are not finite .* likelihood"):
+            link.check(x + np.float32(np.inf))
+        assert link.check(x - 7).dtype == np.float32
 
 
 @pytest.mark.parametrize(
@@ -114,19 +132,35 @@ def test_images_without_a_likelihood_are_refused(link, x):
         ("sbn:layers=0", "sbn:layers must be at least 1, not 0"),
         ("sbn:units=0", "sbn:units must be at least 1, not 0"),
         ("mlp:latent=-1", "mlp:latent must be at least 1, not -1"),
+        ("mlp:pixels=8,hidden=3", "is a model of 8 pixels, but the data have 9"),
+        ("gaussian-toy:dim=20", "is a model of 20 dim, but the data have 9"),
+        ("gaussian-toy:mu=1", "model gaussian-toy has no option 'mu': it has none"),
+        ("mixture", "mixture is of data in one column, not in 9"),
     ],
 )
 def test_what_cannot_be_built_is_one_sentence(name, message):
     with pytest.raises(ValueError, match=message):
         build(name, PIXELS, np.random.default_rng(0))
+    if "data" not in message:  # without them it is refused the same way
+        with pytest.raises(ValueError, match=message):
+            check_name(name)
+
+
+@pytest.mark.parametrize("name", [*NAMES, "gaussian-toy:dim=20", "mlp:pixels=784", "conv"])
+def test_a_name_is_checked_before_there_are_data(name):
+    check_name(name)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["mlp:hidden=3", "mlp:pixels=-4", "mlp:pixels=9999999999", "sbn:pixels=4,units=99999999"],
+    [
+        *("mlp:hidden=3", "mlp:pixels=-4", "mlp:pixels=9999999999", "sbn:pixels=4,units=99999999"),
+        *("gaussian-toy", "gaussian-toy:dim=x", "gaussian-toy:pixels=4", "mixture:columns=2"),
+        *("gaussian-vae:columns=0", "gaussian-vae:columns=1,hidden=0", "conv:pixels=7"),
+    ],
 )
 def test_a_spec_of_a_file_has_sizes_that_can_be(text):
-    with pytest.raises(ValueError, match=r"pixels|units"):
+    with pytest.raises(ValueError, match=r"pixels|units|dim|column|hidden"):
         of_spec(text)
 
 
