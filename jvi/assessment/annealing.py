@@ -31,7 +31,10 @@ from jvi.evidence.bounds import effective_sample_size, iwae
 from jvi.evidence.diagnostics import pareto_k
 from jvi.models.protocol import LatentVariableModel, lacking
 
-__all__ = ["AnnealedSamples", "ais", "check_request", "evaluations"]
+__all__ = ["STARTS", "AnnealedSamples", "ais", "check_request", "evaluations"]
+
+# Estimates of log p(x), and whether their chains start from the prior.
+STARTS = {"ais": False, "ais-prior": True}
 
 MAX_ROWS = 2**16  # chains moved in one call: 1.5 GB on a GPU at the paper's sizes
 
@@ -138,9 +141,15 @@ def ais(
 
 
 def evaluations(
-    model: Any, x: Any, sample_counts: Iterable[int], num_temps: int = 3000, **options: Any
+    model: Any,
+    x: Any,
+    sample_counts: Iterable[int],
+    num_temps: int = 3000,
+    *,
+    prior: bool = False,
+    **options: Any,
 ) -> list[Evaluation]:
-    """Estimates "ais" of log p(x) from the first K chains, for each K.
+    """Estimates of log p(x) from the first K chains, for each K: "ais", from the prior "ais-prior".
 
     Parameters
     ----------
@@ -149,25 +158,31 @@ def evaluations(
     sample_counts : iterable of int
         Values of K, numbers of chains. All chains of an image share its step sizes, so fewer chains
         in a run of their own are others.
-    num_temps, **options
+    num_temps, prior, **options
         As for `ais`.
+
+    Returns
+    -------
+    list of Evaluation
+        With their log-weights.
     """
     sample_counts = list(sample_counts)
-    samples = ais(model, x, max(sample_counts), num_temps, **options)
-    return [_evaluation(samples, num_chains) for num_chains in sample_counts]
+    samples = ais(model, x, max(sample_counts), num_temps, prior=prior, **options)
+    name = next(name for name, start in STARTS.items() if start == prior)
+    return [_evaluation(samples, name, num_chains) for num_chains in sample_counts]
 
 
-def _evaluation(samples, num_chains):
+def _evaluation(samples, name, num_chains):
     log_w = samples.log_w[:num_chains]
     per_image = {
         "ess": effective_sample_size(log_w),
-        "ais": iwae(log_w),
-        "ais_error": sampling_error(iwae, log_w),
+        name: iwae(log_w),
+        f"{name}_error": sampling_error(iwae, log_w),
         "pareto_k": pareto_k(log_w),
         "acceptance": samples.acceptance,
         "step_size": samples.step_size,
     }
-    return summarise(per_image, ("ais",), num_chains)
+    return summarise(per_image, (name,), num_chains, log_w)
 
 
 def check_request(

@@ -1,19 +1,20 @@
 """What speaks against a model: every reason to doubt what its files say."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jvi.compat.arrays import read_arrays, read_metadata
-from jvi.models.files import ENDINGS, ModelFiles, read_model
+from jvi.compat import log as log_format
+from jvi.compat.arrays import read_arrays
+from jvi.compat.log import parse_log
+from jvi.compat.reading import present, read_file
+from jvi.models.files import ENDINGS, ModelFiles, read_parameters
 
-__all__ = ["binary_pixels", "doubts", "read_log", "trained_as", "trainer_state"]
+__all__ = ["binary_pixels", "doubts", "read_best", "read_log", "trained_as", "trainer_state"]
 
-MAX_LOG_BYTES = 2**24
-TEXT = "estimator"  # the one entry that is no number
+MAX_PERF_BYTES = 100
 HUGE = 1e3  # parameters of models that work stay below 2
 
 # A loss, in nats per image, that no model of images has: worse than ten times tossing a coin for
@@ -34,27 +35,46 @@ def read_log(prefix: str | Path) -> list[dict[str, float]]:
         When there is none, or when it is no such list.
     """
     path = Path(prefix) / "log"
-    if not path.is_file():
+    if not present(path):
         raise FileNotFoundError(f"{path} is missing")
-    with open(path, "rb") as file:
-        data = file.read(MAX_LOG_BYTES)
+    return parse_log(read_file(path, log_format.MAX_BYTES), path)
+
+
+def read_best(prefix: str | Path) -> float:
+    """The number in ``PREFIX.perf``, the best validation objective.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        When there is none, or when it is no number.
+    """
+    path = Path(f"{prefix}.perf")
+    if not present(path):
+        raise FileNotFoundError(f"{path} is missing")
+    text = read_file(path, MAX_PERF_BYTES)
     try:
-        entries = json.loads(data.decode())  # also Infinity and NaN
-        entries = [{k: v for k, v in entry.items() if k != TEXT} for entry in entries]
-        if all(type(value) in (int, float) for entry in entries for value in entry.values()):
-            return entries
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        pass
-    raise ValueError(f"{path}: damaged: not a list of numbers for each epoch")
+        return float(text.decode("ascii"))
+    except ValueError:
+        raise ValueError(f"{path}: damaged: not a number") from None
 
 
 def trainer_state(path: str | Path) -> tuple[int | None, str | None]:
-    """(iteration, optimizer) of a snapshot, None where it has none; reads and checks all of it."""
+    """(iteration, optimizer) of a snapshot, None where it has none; reads and checks all of it.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, when anything in it is damaged, or the iteration is no whole number.
+    """
     arrays = read_arrays(path)
-    iteration = arrays.get("updater/iteration", np.array([]))
     states = {name.rpartition("/")[2] for name in arrays if name.startswith("updater/optimizer:")}
     optimizer = next((opt for opt, needed in OPTIMIZERS.items() if needed <= states), None)
-    return iteration.item() if iteration.size == 1 else None, optimizer
+    iteration = arrays.get("updater/iteration")
+    if iteration is None:
+        return None, optimizer
+    if iteration.ndim or iteration.dtype.kind not in "iu" or iteration < 0:
+        raise ValueError(f"{path}: updater/iteration is no whole number from 0 on")
+    return iteration.item(), optimizer
 
 
 def trained_as(files: ModelFiles) -> str:
@@ -90,20 +110,21 @@ def doubts(files: ModelFiles) -> list[str]:
 def _huge(files):
     """Parameters that are too large, and numbers that nothing vouches for."""
     for name, array in files.parameters.items():
-        largest = np.abs(array[np.isfinite(array)]).max(initial=0)
+        finite = np.isfinite(array)
+        largest = max(array.max(initial=0, where=finite), -array.min(initial=0, where=finite))
         if largest > HUGE:
             yield f"{files.path}: {name} has values as large as {largest:.3g}"
-    if files.path.suffix == ".safetensors" and "sha256" not in read_metadata(files.path):
+    if files.path.suffix == ".safetensors" and "sha256" not in files.metadata:
         yield f"{files.path} has no checksum: damage to its numbers would not be seen"
 
 
 def _other_files(files):
     """Other files of the same model that hold other parameters, or cannot be read."""
     for path in (Path(files.prefix + ending) for ending in ENDINGS):
-        if path.is_file() and path != files.path:
+        if present(path) and path != files.path:
             try:
-                other = read_model(path).parameters
-            except ValueError as error:
+                other = read_parameters(path, files.link)
+            except (ValueError, FileNotFoundError) as error:
                 yield str(error)
                 continue
             for name, array in files.parameters.items():
@@ -125,8 +146,9 @@ def _log(files, log, iteration, worst):
     if not log:
         return
     epochs, wanted = log[-1].get("epoch"), files.meta.get("--epochs")
-    if isinstance(wanted, str) and wanted.isdecimal() and epochs != int(wanted):
-        yield f"{path}: ends at epoch {epochs} of {wanted}"
+    # As text: a number of 5,000 digits is none that Python converts.
+    if str(wanted).isdecimal() and wanted.lstrip("0") != str(epochs):
+        yield f"{path}: ends at epoch {epochs} of {wanted[:50]}"
     if iteration is not None and iteration > log[-1].get("iteration", math.inf):
         yield f"{path}: ends before iteration {iteration}, at which the snapshot was taken"
 
@@ -135,13 +157,9 @@ def _perf(prefix, log, worst):
     """Whether the best objective can be one, and is one that was reported."""
     path = Path(f"{prefix}.perf")
     try:
-        with open(path) as file:
-            best = float(file.read(100))
-    except FileNotFoundError:
-        yield f"{path} is missing"
-        return
-    except ValueError:
-        yield f"{path}: damaged: not a number"
+        best = read_best(prefix)
+    except (ValueError, FileNotFoundError) as error:
+        yield str(error)
         return
     problem = _problem(best, worst)
     if problem:

@@ -14,7 +14,7 @@ from jvi.evidence.arrays import host
 from jvi.evidence.bounds import effective_sample_size
 from jvi.evidence.diagnostics import jackknife_error, pareto_k, trust
 from jvi.evidence.jackknife import jackknife
-from jvi.evidence.quantities import Bound, Terms, bound
+from jvi.evidence.quantities import BOUNDS, Bound, Terms, bound
 from jvi.models.protocol import lacking
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "evaluate",
     "evaluations",
     "latent_means",
+    "num_groups",
     "sampling_error",
     "standard_error",
     "summarise",
@@ -52,7 +53,8 @@ class Evaluation(NamedTuple):
     per_image : dict of str to array, shape (N,), float64
         By bound; under "ess" the effective sample size. With a jackknife among the bounds also
         "pareto_k" and the flags of `jvi.diagnostics.Trust`, for the highest order. In detail also
-        the Monte-Carlo standard errors "BOUND_error".
+        the Monte-Carlo standard errors "BOUND_error", and for the largest number of samples that
+        of the difference between the ELBO and IWAE, "vae-iwae_error" or "elbo-iwae_error".
     num_samples : int
     sampling_error : dict of str to float
         By bound, in detail: Monte-Carlo standard error of the mean, √Σ_n error_n² / N; nan where
@@ -185,7 +187,10 @@ def evaluations(
         terms = draw_terms(model, x[rows], most, seed, replication, start)
         if keep:
             kept[:, rows] = terms.log_w
-        return [_values(_first(terms, num), bounds, order, detail) for num in sample_counts]
+        found = [_values(_first(terms, num), bounds, order, detail) for num in sample_counts]
+        if detail:
+            found[sample_counts.index(most)] |= _gap_error(terms, bounds)
+        return found
 
     parts = []
     with tqdm(total=len(x), unit="image", disable=None if progress else True, delay=2) as bar:
@@ -296,13 +301,33 @@ def _error(bound: Bound, terms: Terms):
     """Sampling error of a bound for each data point."""
     if bound.order is not None:
         return sampling_error(lambda part: jackknife(part, bound.order), terms.log_w, bound.order)
+    return _error_of(bound.function, terms)
+
+
+def _error_of(function, terms):
+    """Sampling error of a function of `Terms`, up to what depends on the divergence alone."""
     both = np.stack([terms.log_w, terms.log_px], axis=1)
-    return sampling_error(lambda p: bound.function(Terms(p[:, 0], p[:, 1], 0.0)), both)
+    return sampling_error(lambda p: function(Terms(p[:, 0], p[:, 1], 0.0)), both)
+
+
+def _gap_error(terms, bounds):
+    """Sampling error of the ELBO minus IWAE, which the same samples make; {} without both."""
+    elbo = next((name for name in ("vae", "elbo") if name in bounds), None)
+    if elbo is None or "iwae" not in bounds:
+        return {}
+    one, two = BOUNDS[elbo].function, BOUNDS["iwae"].function
+    return {f"{elbo}-iwae_error": _error_of(lambda terms: one(terms) - two(terms), terms)}
+
+
+def num_groups(num_samples: int, order: int = 0) -> int:
+    """Groups of samples that `sampling_error` makes."""
+    return min(num_samples, GROUPS["quick" if order <= 2 else "slow"])
 
 
 def sampling_error(estimator: Callable, log_w: np.ndarray, order: int = 0) -> np.ndarray:
     """`jackknife_error`, shape (N,), or nan where it would leave too few samples for an order."""
-    num_samples, groups = len(log_w), GROUPS["quick" if order <= 2 else "slow"]
+    num_samples = len(log_w)
+    groups = num_groups(num_samples, order)
     if num_samples - -(-num_samples // groups) <= order:
         return np.full(log_w.shape[-1], np.nan)
     return jackknife_error(estimator, log_w, groups)

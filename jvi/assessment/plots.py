@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+import jvi
 from jvi.evidence.arrays import host
 from jvi.files import atomic_write
 
 __all__ = [
     "CURVES",
+    "best_epoch",
     "draw_concentration",
     "draw_curve",
     "draw_ess",
@@ -21,6 +23,7 @@ __all__ = [
     "draw_likelihoods",
     "draw_pareto",
     "grid",
+    "number",
     "picture_of_run",
     "png",
     "svg",
@@ -33,7 +36,7 @@ CURVES = {
     "main/obj": "objective, training batches",
     "p_obj/obj": "objective, training batches",  # of the original's "jvi+elbo"
     "validation/main/obj": "objective, validation",
-    "validation/main/iwae": "IWAE bound, validation",
+    "validation/main/iwae": "IWAE, validation",
 }
 
 _SVG = {
@@ -47,6 +50,12 @@ _SVG = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "jvi",  # the same picture has the same bytes
 }
+
+
+def number(value: float, form: str = ".2f") -> str:
+    """A number as pages and pictures show it, with the minus sign that axes have."""
+    form = form if abs(value) < 1e6 else ".3g"  # of models that diverged
+    return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
 def grid(images: np.ndarray, image_shape: tuple[int, int], columns: int) -> np.ndarray:
@@ -123,8 +132,11 @@ def picture_of_run(
     figure = Figure(figsize=(13, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     curve, reconstructed, sampled = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
-    draw_curve(curve, log)
-    curve.set_title("training")
+    kept = best_epoch(log)
+    draw_curve(curve, log, kept)
+    if kept is not None:
+        told = f"epoch {kept} of {log[-1]['epoch']}, jvi {jvi.__version__}"
+        figure.supxlabel(told, x=0.99, ha="right", fontsize="small")
     pairs = np.stack([images, host(model.reconstruct(images))], axis=1)
     pairs = pairs.reshape(-1, images.shape[1])
     _draw_images(reconstructed, "image | reconstruction", grid(pairs, image_shape, 8))
@@ -134,8 +146,16 @@ def picture_of_run(
         figure.savefig(temporary, dpi=110, format="png")
 
 
-def draw_curve(axes: Any, log: Sequence[Mapping[str, float]]) -> None:
-    """Objectives by epoch, of a log as Chainer's LogReport keeps it."""
+def best_epoch(log: Sequence[Mapping[str, float]]) -> float | None:
+    """The epoch whose parameters training keeps: of the best validation IWAE; None if unknown."""
+    values = -_column(log, "validation/main/iwae")
+    if not np.isfinite(values).any():
+        return None
+    return log[int(np.nanargmax(values))].get("epoch")
+
+
+def draw_curve(axes: Any, log: Sequence[Mapping[str, float]], kept: float | None = None) -> None:
+    """Objectives by epoch, of a log as Chainer's LogReport keeps it; epoch `kept` is marked."""
     epochs = _column(log, "epoch")
     for key, label in CURVES.items():
         if any(key in entry for entry in log):
@@ -145,9 +165,19 @@ def draw_curve(axes: Any, log: Sequence[Mapping[str, float]]) -> None:
     low = -_column(log[2:3], "validation/main/obj")
     if len(log) > 10 and np.isfinite(low[0]):  # the first epochs, far below, would flatten the rest
         axes.set_ylim(bottom=low[0])
+    if kept is not None:
+        look = {"color": "gray", "linestyle": ":", "linewidth": 1}
+        axes.axvline(kept, label=f"kept, epoch {kept}", **look)
     axes.set(xlabel="epoch", ylabel="nats per image")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(loc="lower right", frameon=False)
+    _legend_above(axes)
+
+
+def _legend_above(axes):
+    """A legend that no curve can run through."""
+    place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.3}
+    tight = {"borderpad": 0, "columnspacing": 1.2, "handlelength": 1.6, "handletextpad": 0.6}
+    axes.legend(ncols=2, frameon=False, **tight, **place)
 
 
 def _column(log, key):
@@ -168,9 +198,11 @@ def draw_likelihoods(axes: Any, values: Mapping[str, np.ndarray]) -> None:
     for (label, array), (colour, look) in zip(values.items(), looks, strict=True):
         axes.hist(array, edges, color=colour, label=label, **look)
         mean = array.mean()
-        axes.axvline(mean, color=colour, linestyle="--", linewidth=1, label=f"mean {mean:.4g}")
+        told = f"mean of {label}, {number(mean)}"
+        axes.axvline(mean, color=colour, linestyle="--", linewidth=1, label=told)
     axes.set(xlabel="log p(x), nats", ylabel="images")
-    axes.legend(loc="upper left")
+    axes.yaxis.get_major_locator().set_params(integer=True)
+    _legend_above(axes)
 
 
 def draw_latent(axes: Any, q_mean: np.ndarray, lowest: np.ndarray) -> None:
@@ -198,7 +230,7 @@ def draw_concentration(axes: Any, count: np.ndarray, shares: np.ndarray) -> None
     axes.plot(count, count / count[-1], color=INK, linestyle=":", label="equal weights")
     axes.set(xlabel="largest m samples", ylabel="share of the weight", ylim=(0, 1.02))
     _log_axis(axes, count[-1])
-    axes.legend(loc="best")
+    _legend_above(axes)
 
 
 def draw_ess(axes: Any, ess: np.ndarray, num_samples: int) -> None:
@@ -214,8 +246,11 @@ def draw_pareto(
 ) -> None:
     """Pareto k against effective sample size, each of shape (N,)."""
     _draw_points(axes, ess, np.clip(pareto_k, -1, 3), color=BLUE)
-    axes.axhline(threshold, color=ORANGE, linestyle="--", linewidth=1)
-    axes.set(xlabel="effective sample size", ylabel="Pareto k (clipped to [-1, 3])")
+    axes.axhline(
+        threshold, color=ORANGE, linestyle="--", linewidth=1, label=f"limit {threshold:.2f}"
+    )
+    axes.set(xlabel="effective sample size", ylabel="Pareto k (clipped to [\N{MINUS SIGN}1, 3])")
+    _legend_above(axes)
     _log_axis(axes, num_samples)
 
 

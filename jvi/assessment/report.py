@@ -1,118 +1,30 @@
 """One HTML page about a trained model, which needs nothing but itself."""
 
 import base64
-from html import escape
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import jvi
 from jvi.assessment import plots
-from jvi.assessment.doubts import binary_pixels, doubts, read_log, trained_as
-from jvi.assessment.evaluation import elbo_name, evaluate, latent_means
+from jvi.assessment.captions import CAPTIONS, LABELS
+from jvi.assessment.doubts import binary_pixels, doubts, read_log, trained_as, trainer_state
+from jvi.assessment.evaluation import elbo_name, evaluations, latent_means
 from jvi.assessment.grid import GRID
+from jvi.assessment.page import POLICY, STYLE, Html, tag
+from jvi.assessment.plots import number
 from jvi.assessment.tables import counted
 from jvi.datasets import Dataset, binarise, observe_each
 from jvi.engine.random import stream
 from jvi.evidence.arrays import host
-from jvi.evidence.diagnostics import MIN_TAIL, PARETO_K, active_units
+from jvi.evidence.diagnostics import MIN_TAIL, active_units, pareto_threshold
 from jvi.models.files import ModelFiles
 
 __all__ = ["report"]
 
 LISTED = 8  # images in each table
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-
-# Below each table and picture: what it is, and what to look for.
-CAPTIONS = {
-    "bounds": "Log-likelihood of the test images, mean ± standard error over images. In "
-    "expectation ELBO ≤ IWAE ≤ log p(x); JVI is an estimate and may exceed it.",
-    "diagnosis": "Where many images have k > 0.7, expect IWAE and JVI to rise further with K. A "
-    "unit is active if the mean of q(z|x) has a variance over images above 0.01.",
-    "about": "The model, and what it was evaluated on.",
-    "settings": "Training settings, as its meta file has them.",
-    "curve": "Objective (JVI's may exceed every bound) and validation bound by epoch: a "
-    "validation curve that turns down while training rises is overfitting; one that still rises "
-    "at the end was stopped early.",
-    "reconstructions": "Test images, each above its reconstruction (pixel probabilities at the "
-    "mean of q(z|x)): look for lost details and for reconstructions of another class.",
-    "samples": "Samples from the prior (pixel probabilities): where they are unlike test images, "
-    "q(z|x) over the data leaves parts of the prior unvisited.",
-    "map": "The latent plane decoded at the prior's quantiles, z₁ to the right, z₂ upwards: equal "
-    "areas have equal prior probability, so what fills a large area is sampled often.",
-    "latent": "Means of q(z|x), with the circles that hold 50% and 95% of the prior: holes inside "
-    "and crowds outside are where prior and data disagree.",
-    "traversals": "Latent traversals: each row moves one unit through the prior's quantiles 0.05 "
-    "to 0.95, starting from the first test image; a row without change is a unit that the decoder "
-    "ignores there. From the top, with the variance of the mean of q(z|x) over images, ",
-    "likelihoods": "Log-likelihoods image by image: a long left tail is of images that the model "
-    "has no place for; where the two histograms differ, K is too small for either.",
-    "concentration": "Share of the total importance weight that the m largest of K samples carry: "
-    "a curve that starts near 1 means that one sample makes the estimate.",
-    "ess": "Effective sample size 1 / Σ v² of the normalised weights v: below 2, one sample has "
-    "more weight than all others together.",
-    "pareto": "Pareto k, the shape of the weights' tail: above 0.7 (dashed) larger weights are yet "
-    "to come, so that a large effective sample size is not to be believed either.",
-    "worst": "The lowest log-likelihoods, each image beside its reconstruction: with a bad one the "
-    "model cannot express the image, with a good one the prior or q(z|x) gives it little weight.",
-    "lowest": "The lowest log-likelihoods.",
-    "unsure": "The estimates least to be trusted, by Pareto k, then by effective sample size "
-    "(ESS): with k > 0.7 or ESS < 2 the true log p(x) is likely higher.",
-}
-
-STYLE = """
-:root { color-scheme: light; --ink: #1b1f24; --soft: #57606a; --line: #d5dae0; --warn: #9a4b00;
-  font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff }
-@media screen and (prefers-color-scheme: dark) {
-  :root { color-scheme: dark; --ink: #e3e7ec; --soft: #9da7b3; --line: #363d46; --warn: #f0a45d;
-    background: #14171b }
-  img { filter: invert(.92) } }
-body { max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem }
-h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 }
-h2 { font-size: 1.2rem; margin: 0 0 .8rem }
-h1, p, td, li { overflow-wrap: anywhere }
-section { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: 1.2rem }
-.side { display: grid; gap: 1.8rem 2.5rem; align-items: start;
-  grid-template-columns: repeat(auto-fit, minmax(min(24rem, 100%), 1fr)) }
-figure { margin: 0 }
-figure > img, figure svg { display: block; width: 100%; height: auto }
-img { image-rendering: pixelated }
-svg text { font-family: inherit !important }
-figcaption, caption, header p { color: var(--soft); font-size: .875rem; text-align: left }
-figcaption, caption { padding-top: .5rem; caption-side: bottom }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-.side > div > table + table { margin-top: 1.8rem }
-th, td { text-align: right; padding: .25rem 0 .25rem .7rem; border-bottom: 1px solid var(--line) }
-th:first-child { text-align: left; padding-left: 0 }
-tbody th { font-weight: 400 }
-.about th, .settings th { vertical-align: top }
-.about td, .settings td { text-align: left }
-td img { display: block; height: 2.4rem; width: auto; margin-left: auto }
-.doubts { color: var(--warn) }
-@media (max-width: 30rem) { .worst, .unsure { font-size: .8rem } th, td { padding-left: .4rem } }
-@media (min-width: 52rem) { .side > figure:only-child { display: grid; gap: 0 2.5rem;
-  grid-template-columns: 3fr 2fr; max-width: none } }
-@media print { :root { font-size: 11px } body { max-width: none; padding: 0 }
-  .side { grid-template-columns: 1fr 1fr; gap: 1.5rem } h2 { break-after: avoid }
-  figure, table, li { break-inside: avoid } }
-"""
-
-
-class Html(str):
-    """Text that is HTML already; `tag` escapes all other."""
-
-    __slots__ = ()
-
-
-def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
-    """An element; `class_` and `aria_label` are the attributes class and aria-label."""
-    start = name + "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(str(value))}"'
-        for key, value in attributes.items()
-    )
-    inside = "".join(c if isinstance(c, Html) else escape(str(c)) for c in children)
-    return Html(f"<{start}>" if name in ("img", "meta") else f"<{start}>{inside}</{name}>")
 
 
 def report(
@@ -123,6 +35,7 @@ def report(
     num_samples: int,
     seed: int = 0,
     progress: bool = False,
+    date: str | None = None,
 ) -> str:
     """What a model is, how good it is, how far its estimates can be trusted, and what it draws.
 
@@ -141,6 +54,8 @@ def report(
     seed : int
     progress : bool
         Show progress after two seconds.
+    date : str, optional
+        Of the evaluation, to be said beside the version.
 
     Returns
     -------
@@ -156,13 +71,21 @@ def report(
     model.images(rows)  # names the first that does not fit
     x = observe_each(data, rows, seed)
     bounds = elbo_name(model.link), "iwae", "jvi"
-    result = evaluate(model, x, num_samples, bounds, 1, seed, progress=progress, keep=True)
+    options = {"progress": progress, "detail": True, "keep": True}
+    [result] = evaluations(model, x, [num_samples], bounds, 1, seed, **options)
     means = latent_means(model, x, seed) if hasattr(model.link, "latent_means") else []
     pictures = _Pictures(model, x, data.image_shape)
-    estimates = _estimates(files, data, result, means, seed)
+    log = _log(files)
+    kept = _kept(files, log)
+    said = {
+        "samples": f"K = {num_samples} per image, seed {seed}",
+        "evaluated by": f"jvi {jvi.__version__}" + f", {date}" * bool(date),
+    }
+    images = f"first {len(x):,} of {len(data.test):,} test images"
+    about = _about(files, data, images, kept) | said
     sections = {
-        "Estimates": [*_doubts(files, result), _side(*estimates)],
-        "Training": [_side(*_curve(files), _settings(files))],
+        "Estimates": [*_doubts(files, result), _side(*_estimates(result, means, images, about))],
+        "Training": [_side(*_curve(log, kept), _settings(files))],
         "Pictures": _sides(*_pairs(pictures), *_samples(pictures, seed)),
         "Latent space": _sides(*_latent(pictures, means, result.per_image["iwae"])),
         "Log-likelihoods and weights": _sides(*_charts(result)),
@@ -206,41 +129,76 @@ def _doubts(files, result):
     return [tag("div", title, tag("ul", *items), class_="doubts")] if reasons else []
 
 
-def _estimates(files, data, result, means, seed):
-    num_samples, k = result.num_samples, result.per_image["pareto_k"]
-    labels = "ELBO", f"IWAE-{num_samples}", f"JVI-1, K = {num_samples}"
+def _estimates(result, means, images, about):
     bounds = [
-        (label, f"{_n(mean)} ± {_n(result.standard_error[name])}")
-        for label, (name, mean) in zip(labels, result.mean.items(), strict=True)
+        (
+            LABELS[name],
+            number(mean),
+            number(result.standard_error[name]),
+            number(result.sampling_error[name]),
+        )
+        for name, mean in result.mean.items()
     ]
-    heavy = f"{np.mean(k > PARETO_K):.0%}" if num_samples >= MIN_TAIL else "unknown: K < 30"
-    diagnosis = {
-        "effective sample size, mean": f"{_n(result.per_image['ess'].mean(), 1)} of {num_samples}",
-        "images with Pareto k > 0.7": heavy,
-    }
+    ess = f"{number(result.per_image['ess'].mean(), '.1f')} of {result.num_samples}"
+    diagnosis = {"effective sample size, mean": ess} | _heavy_tails(result)
     if means:
         active = [active_units(mean) for mean in means]
         diagnosis["active latent units"] = counted([a.sum() for a in active], [*map(len, active)])
+    header = "bound or estimate", "nats per image", "± images", "± samples"
+    caption = CAPTIONS["bounds"].format(images=images)
+    tables = _table("bounds", bounds, header, caption), _table("diagnosis", diagnosis.items())
+    return tag("div", *tables), _table("about", about.items())
+
+
+def _heavy_tails(result):
+    threshold = pareto_threshold(result.num_samples)
+    if math.isnan(threshold):
+        return {"images with Pareto k above its limit": f"unknown: K < {MIN_TAIL}"}
+    share = np.mean(result.per_image["pareto_k"] > threshold)
+    return {f"images with Pareto k > {threshold:.2f}": f"{share:.0%}"}
+
+
+def _about(files, data, images, kept):
+    """What was evaluated, and on what."""
     seen = "binarised" if data.observe is binarise else data.observe.__name__.replace("_", " ")
-    about = {
+    return {
         "trained as": trained_as(files),
         "network": files.link.spec,
-        "data": f"{data.name}, first {len(k)} of {len(data.test)} test images, {seen}",
-        "samples": f"K = {num_samples} per image, seed {seed}",
-        "evaluated by": f"jvi {jvi.__version__}",
+        "parameters": kept.text,
+        "data": f"{data.name}, {images}, {seen}",
     }
-    header = "bound or estimate", "nats per image"
-    numbers = _table("bounds", bounds, header), _table("diagnosis", diagnosis.items())
-    return tag("div", *numbers), _table("about", about.items())
 
 
-def _curve(files):
+class _Kept(NamedTuple):
+    """When in its training the parameters of a model were taken: the epoch, if known; in words."""
+
+    epoch: int | None
+    text: str
+
+
+def _kept(files, log):
     try:
-        log = read_log(files.prefix)
+        iteration, _ = trainer_state(files.path)
+    except ValueError:  # which is among the doubts
+        iteration = None
+    if iteration is None:
+        return _Kept(None, "of an unknown epoch: not a trainer's snapshot")
+    epochs = [each.get("epoch") for each in log if each.get("iteration") == iteration]
+    if not epochs:
+        return _Kept(None, f"of iteration {iteration:,}")
+    return _Kept(epochs[0], f"of epoch {epochs[0]} of {log[-1]['epoch']}, iteration {iteration:,}")
+
+
+def _log(files):
+    try:
+        return read_log(files.prefix)
     except (ValueError, FileNotFoundError):  # which is among the doubts
-        log = []
+        return []
+
+
+def _curve(log, kept):
     drawn = any(key in entry for entry in log for key in plots.CURVES)
-    return [_chart("curve", plots.draw_curve, log)] if drawn else []
+    return [_chart("curve", plots.draw_curve, log, kept.epoch)] if drawn else []
 
 
 def _settings(files):
@@ -288,9 +246,19 @@ def _traversals(pictures, q_mean, log_px):
     z = np.tile(q_mean[0], (len(units), len(u), 1))
     for row, unit in zip(z, units, strict=True):
         row[:, unit] = quantiles[:, unit]
-    images = host(pictures.model.decode(z.reshape(-1, z.shape[-1])))
-    which = ", ".join(f"unit {unit} ({variance[unit]:.2f})" for unit in units)
-    yield _image("traversals", images, pictures.shape, len(u), f"{which}.")
+    images = host(pictures.model.decode(z.reshape(-1, z.shape[-1]))).reshape(*z.shape[:2], -1)
+    rows = [
+        (f"unit {unit} ({number(variance[unit])})", _strip(row, pictures.shape, f"Unit {unit}"))
+        for unit, row in zip(units, images, strict=True)
+    ]
+    caption = tag("figcaption", CAPTIONS["traversals"])
+    table = tag("table", tag("tbody", *map(_row, rows)), class_="traversals")
+    yield tag("figure", table, caption)
+
+
+def _strip(images, shape, alt):
+    """Images side by side."""
+    return _png(images, shape, len(images), alt)
 
 
 def _centres(count):
@@ -300,13 +268,14 @@ def _centres(count):
 
 def _charts(result):
     num_samples, values = result.num_samples, result.per_image
-    bounds = {f"IWAE-{num_samples}": values["iwae"], "JVI-1": values["jvi"]}
+    bounds = {LABELS[name]: values[name] for name in ("iwae", "jvi")}
     ess, k = values["ess"], values["pareto_k"]
     yield _chart("likelihoods", plots.draw_likelihoods, bounds)
     yield _chart("concentration", plots.draw_concentration, *_concentration(result.log_w))
     yield _chart("ess", plots.draw_ess, ess, num_samples)
     if num_samples >= MIN_TAIL:
-        yield _chart("pareto", plots.draw_pareto, ess, k, num_samples, PARETO_K)
+        threshold = pareto_threshold(num_samples)
+        yield _chart("pareto", plots.draw_pareto, ess, k, num_samples, threshold)
 
 
 def _listed(pictures, result):
@@ -316,14 +285,14 @@ def _listed(pictures, result):
     order = {"worst": np.argsort(values["iwae"], kind="stable")}
     order["unsure"] = np.lexsort((values["ess"], -k))
     shown = ["image"] if pictures.shape else []
-    header = "no.", *shown, f"IWAE-{result.num_samples}", "JVI-1", "ESS", "Pareto k"
+    header = "no.", *shown, LABELS["iwae"], LABELS["jvi"], "ESS", "Pareto k"
     for name, indices in order.items():
         rows = []
         for i in indices[:LISTED]:
-            numbers = (_n(values[key][i], 1) for key in ("iwae", "jvi", "ess"))
-            rows.append((i, *_beside(pictures, i), *numbers, _n(values["pareto_k"][i])))
-        caption = "lowest" if name == "worst" and pictures.decoded is None else name
-        yield _table(name, rows, header, caption)
+            told = (number(values[key][i], ".1f") for key in ("iwae", "jvi", "ess"))
+            rows.append((i, *_beside(pictures, i), *told, number(values["pareto_k"][i])))
+        key = "lowest" if name == "worst" and pictures.decoded is None else name
+        yield _table(name, rows, header, CAPTIONS[key])
 
 
 def _beside(pictures, i):
@@ -355,11 +324,6 @@ def _shares(log_w, count):
     return total[count - 1] / total[-1]
 
 
-def _n(value, digits=2):
-    text = f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.3g}"
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
 def _section(title, children):
     return tag("section", tag("h2", title), *children)
 
@@ -379,9 +343,9 @@ def _chart(name, draw, *arguments):
     return tag("figure", picture, tag("figcaption", CAPTIONS[name]))
 
 
-def _image(name, images, shape, columns=10, more=""):
+def _image(name, images, shape, columns=10):
     picture = _png(images, shape, columns, _alt(name))
-    return tag("figure", picture, tag("figcaption", CAPTIONS[name] + more))
+    return tag("figure", picture, tag("figcaption", CAPTIONS[name]))
 
 
 def _alt(name):
@@ -399,9 +363,10 @@ def _png(images, shape, columns, alt):
 def _table(name, rows, header=(), caption=None):
     """A table, the first cell of whose rows is their name."""
     head = tag("tr", *(tag("th", cell, scope="col") for cell in header))
-    body = [
-        tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest))
-        for first, *rest in rows
-    ]
-    parts = [tag("thead", head)] * bool(header) + [tag("tbody", *body)]
-    return tag("table", tag("caption", CAPTIONS[caption or name]), *parts, class_=name)
+    parts = [tag("thead", head)] * bool(header) + [tag("tbody", *map(_row, rows))]
+    return tag("table", tag("caption", caption or CAPTIONS[name]), *parts, class_=name)
+
+
+def _row(cells):
+    first, *rest = cells
+    return tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in rest))

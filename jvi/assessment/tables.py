@@ -1,10 +1,11 @@
-"""Results of evaluations as rows, and rows as a table, JSON and CSV (docs/evaluation.md)."""
+"""Rows as a table with notes on it, as JSON and CSV, and arrays for a file (docs/evaluation.md)."""
 
 import csv
 import itertools
 import json
 import math
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -12,21 +13,19 @@ from typing import Any
 
 import numpy as np
 
-from jvi.assessment.evaluation import Evaluation, standard_error
-from jvi.evidence.diagnostics import MIN_TAIL, PARETO_K
+from jvi.assessment.annealing import STARTS
+from jvi.assessment.evaluation import Evaluation
+from jvi.assessment.rows import DIFFERENCE, KEYS, KL, NUMBERS, Row, difference_error, largest
+from jvi.evidence.diagnostics import MIN_TAIL, pareto_threshold
 from jvi.files import atomic_write
 from jvi.text import table
 
 __all__ = [
-    "KL",
     "annealing_notes",
-    "combine",
     "counted",
     "free_prefix",
-    "kl_row",
     "per_image",
-    "rows",
-    "sandwich_rows",
+    "start_notes",
     "summary",
     "text",
     "versions",
@@ -34,136 +33,41 @@ __all__ = [
     "write_beside",
 ]
 
-KL = "-KL(q||p)"  # the name of that row
-
-# What a row is of, and its numbers, which are averaged over replications.
-KEYS = ("data", "estimate", "num_samples", "num_images")
-ANNEALED = ("acceptance", "step_size")
-NUMBERS = ("mean", "standard_error", "sampling_error", "ess", "heavy_tails", *ANNEALED, "seconds")
-
-# Columns of the table: the key of a row, and how its value is printed.
+# Columns of the table: the key of a row, and how its values are printed.
 COLUMNS = {
-    "estimate": ("estimate", "{}"),
-    "samples": ("num_samples", "{}"),
-    "nats": ("mean", "{:.4f}"),
-    "± images": ("standard_error", "{:.4f}"),
-    "± samples": ("sampling_error", "{:.4f}"),
-    "± reps": ("spread", "{:.4f}"),
-    "ESS": ("ess", "{:.1f}"),
-    f"k > {PARETO_K}": ("heavy_tails", "{:.1%}"),
+    "estimate": ("estimate", "{estimate}"),
+    "samples": ("samples", "{samples}"),
+    "nats": ("mean", "{mean:.4f}"),
+    "± images": ("standard_error", "{standard_error:.4f}"),
+    "± samples": ("sampling_error", "{sampling_error:.4f}"),
+    "± reps": ("spread", "{spread:.4f}"),
+    "ESS": ("ess", "{ess:.1f}"),
+    "heavy tails": ("heavy_tails", "{heavy_tails:.1%} (k > {k_threshold:.2f})"),
 }
 
 # Mean acceptance of annealing's moves, between which its steps are neither too long nor too short.
 ACCEPTANCE = (0.2, 0.98)
 
+NOISY = 256  # samples, below which more than one in 20 images is above the threshold by chance
+
 # Packages that the numbers may depend on.
 PACKAGES = ("chainer", "numpy", "scipy", "cupy-cuda12x", "cupy-cuda13x")
 
 
-Row = dict[str, Any]
-
-
-def rows(results: Sequence[tuple[Evaluation, float]], names: Iterable[str]) -> list[Row]:
-    """One replication's rows, from pairs of an `Evaluation` and the seconds that it took."""
-    return [
-        _row(evaluation, name, seconds)
-        for name in names
-        for evaluation, seconds in results
-        if name in evaluation.mean
-    ]
-
-
-def _row(evaluation, name, seconds):
-    """Of one estimate of an `Evaluation`; nan is what cannot be known or does not apply."""
-    values, weighted = evaluation.per_image, name not in ("vae", "elbo")
-    k = values["pareto_k"]
-    known = weighted and evaluation.num_samples >= MIN_TAIL
-    return {
-        "data": "test",
-        "estimate": name,
-        "num_samples": evaluation.num_samples,
-        "num_images": len(k),
-        "mean": evaluation.mean[name],
-        "standard_error": evaluation.standard_error[name],
-        "sampling_error": evaluation.sampling_error[name],
-        "ess": float(values["ess"].mean()) if weighted else math.nan,
-        "heavy_tails": float((k > PARETO_K).mean()) if known else math.nan,
-        **{key: float(values[key].mean()) for key in ANNEALED if key in values},
-        "seconds": seconds,
-    }
-
-
-def kl_row(evaluations: Iterable[Evaluation], elbo: str = "vae") -> Row:
-    """ELBO minus log p(x) by annealing, where there is any, else by IWAE, each of most samples.
-
-    `elbo` is the name of the bound that is the ELBO.
-    """
-    most = {}
-    for evaluation in sorted(evaluations, key=lambda evaluation: evaluation.num_samples):
-        most |= dict.fromkeys(evaluation.mean, evaluation)
-    best = "ais" if "ais" in most else "iwae"
-    gap = most[elbo].per_image[elbo] - most[best].per_image[best]
-    return {
-        "data": "test",
-        "estimate": KL,
-        "num_samples": most[elbo].num_samples,
-        "num_images": len(gap),
-        "mean": float(gap.mean()),
-        "standard_error": standard_error(gap),
-        "log_likelihood": best,
-    }
-
-
-def sandwich_rows(ends: Any, num_chains: int, seconds: float) -> list[Row]:
-    """Of a `jvi.ais.Sandwich`: both ends and the gap, on simulated data."""
-    numbers = {
-        "bdmc-lower": (ends.mean_lower, ends.lower_error),
-        "bdmc-upper": (ends.mean_upper, ends.upper_error),
-        "bdmc-gap": (ends.gap, ends.gap_error),
-    }
-    row = {"data": "simulated", "num_samples": num_chains, "num_images": len(ends.lower)}
-    row |= {key: getattr(ends, key) for key in ANNEALED}
-    return [
-        {**row, "estimate": name, "mean": mean, "standard_error": error, "seconds": seconds}
-        for name, (mean, error) in numbers.items()
-    ]
-
-
-def combine(replications: Iterable[Sequence[Row]]) -> list[Row]:
-    """Rows of one replication from those of several.
-
-    Numbers are averaged (sampling errors by their squares, seconds are added). "spread" is the
-    standard deviation between the "means" of the replications, nan for a single one.
-    """
-    return [_combine(same) for same in zip(*replications, strict=True)]
-
-
-def _combine(same):
-    values = {key: np.array([row.get(key, math.nan) for row in same]) for key in NUMBERS}
-    means = values["mean"]
-    return {
-        **same[0],
-        **{key: float(value.mean()) for key, value in values.items()},
-        "sampling_error": float(np.sqrt((values["sampling_error"] ** 2).mean())),
-        "seconds": float(values["seconds"].sum()),
-        "spread": float(means.std(ddof=1)) if len(means) > 1 else math.nan,
-        "means": means.tolist(),
-    }
-
-
 def text(rows: Sequence[Row]) -> str:
     """The table that is printed; columns that no row has a number for are left out."""
+    rows = [{"samples": str(row["num_samples"])} | row for row in rows]
     columns = {
-        header: [_cell(row.get(key), form) for row in rows]
-        for header, (key, form) in COLUMNS.items()
+        header: [_cell(row, key, form) for row in rows] for header, (key, form) in COLUMNS.items()
     }
     columns = {header: cells for header, cells in columns.items() if set(cells) != {"-"}}
     return table([list(cells) for cells in zip(*columns.values(), strict=True)], list(columns))
 
 
-def _cell(value, form):
+def _cell(row, key, form):
+    value = row.get(key)
     known = isinstance(value, str) or (value is not None and not math.isnan(value))
-    return form.format(value) if known else "-"
+    return form.format(**row) if known else "-"
 
 
 def counted(counts: int | Sequence[int], totals: int | Sequence[int]) -> str:
@@ -172,7 +76,7 @@ def counted(counts: int | Sequence[int], totals: int | Sequence[int]) -> str:
     return " + ".join(f"{count} of {total}" for count, total in pairs)
 
 
-def summary(report: Mapping[str, Any], evaluations: Iterable[Evaluation], elbo: str = "vae") -> str:
+def summary(report: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> str:
     """What is printed of a report: its tables, and how far to trust it."""
     evaluations = list(evaluations)
     test, simulated = (
@@ -182,7 +86,7 @@ def summary(report: Mapping[str, Any], evaluations: Iterable[Evaluation], elbo: 
     units = ""
     if active is not None:
         units = f"; {counted(active, report['latent_units'])} latent units are active"
-    lines = [text(test), f"{KL} is {elbo} - {kl['log_likelihood']}{units}"]
+    lines = [text(test), f"{KL} is {kl['parts']}{units}"]
     for evaluation in evaluations:
         if evaluation.doubts:
             label = f"{evaluation.num_samples} samples: " if len(evaluations) > 1 else ""
@@ -194,6 +98,7 @@ def summary(report: Mapping[str, Any], evaluations: Iterable[Evaluation], elbo: 
             "reverse annealing:",
             text(simulated),
         ]
+    lines += [_compared(row) for row in _differences(test) if not _disagree(row)]
     lines += [
         f"{name}: {row['acceptance']:.1%} of the moves accepted, mean step size "
         f"{row['step_size']:.3g}"
@@ -216,17 +121,52 @@ def annealing_notes(rows: Iterable[Row], explicit: bool) -> list[str]:
 
 
 def _annealed(rows):
-    """A row that knows its acceptance (the same for all that do), of "ais" and of "bdmc"."""
+    """A row that knows its acceptance (the same for all that do) of each annealing."""
     known = [row for row in rows if not math.isnan(row["acceptance"])]
-    return {row["estimate"].partition("-")[0]: row for row in known}
+    return {re.sub("-(lower|upper|gap)$", "", row["estimate"]): row for row in known}
+
+
+def start_notes(rows: Iterable[Row]) -> list[str]:
+    """A warning where annealing from q and from the prior do not give the same."""
+    return [
+        f"{_compared(row)}: the lower one misses a part of p(z|x) or has not converged. Take the "
+        "higher one, and compare again with more --ais-temps"
+        for row in _differences(rows)
+        if _disagree(row)
+    ]
+
+
+def _differences(rows):
+    return [row for row in rows if row["estimate"] == DIFFERENCE]
+
+
+def _disagree(row):
+    return abs(row["mean"]) > row["half_width"] / _root(row)
+
+
+def _compared(row):
+    """What the difference between the two starts is in its errors."""
+    error = row["sampling_error"] / _root(row)
+    if math.isnan(error):
+        return f"{DIFFERENCE} cannot be judged with one chain"
+    z = row["mean"] / error if error else math.copysign(math.inf, row["mean"])
+    verdict = "disagree" if _disagree(row) else "agree"
+    return f"{DIFFERENCE} is {row['mean']:.4f} ± {error:.4f} nats (z = {z:.1f}): they {verdict}"
+
+
+def _root(row):
+    """By what errors of a mean over replications are smaller than those of one."""
+    return math.sqrt(len(row["means"]))
 
 
 def _doubts(result):
     """How many of the jackknife's values are not to be trusted, and why."""
     counts, num_images = result.doubts, len(result.per_image["ess"])
-    tails = f"{counts['heavy_tail']} have Pareto k > {PARETO_K}"
-    if result.num_samples < MIN_TAIL:
-        tails = f"Pareto k is unknown below {MIN_TAIL} samples"
+    tails = f"Pareto k is unknown below {MIN_TAIL} samples"
+    if result.num_samples >= MIN_TAIL:
+        threshold = pareto_threshold(result.num_samples)
+        noise = " (partly by the noise of k from few samples)" * (result.num_samples < NOISY)
+        tails = f"{counts['heavy_tail']} have Pareto k > {threshold:.2f}{noise}"
     return (
         f"{counts['doubtful']} of {num_images} values are not to be trusted: {tails}, "
         f"{counts['few_samples']} have an effective sample size < 2, "
@@ -234,12 +174,16 @@ def _doubts(result):
     )
 
 
-def per_image(evaluations: Iterable[Evaluation], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Arrays of the estimates `names` by name, for a file.
+def per_image(
+    evaluations: Iterable[Evaluation], names: Sequence[str], elbo: str = "vae"
+) -> dict[str, np.ndarray]:
+    """All that the rows of the table are made of, arrays by name, for a file.
 
     The names are those of `Evaluation.per_image`, for more than one estimate or number of samples
-    NAME@K; what else is known of annealed weights is then ais_NAME@K.
+    NAME@K; what else is known of annealed weights is then ais_NAME@K. What only the divergence's
+    row needs is always NAME@K, and so is the error of a difference, ONE-TWO_error@K.
     """
+    evaluations = list(evaluations)
     wanted = [each for each in evaluations if not set(names).isdisjoint(each.mean)]
     several = len(names) > 1 or len(wanted) > 1
     counts = sorted({each.num_samples for each in wanted})
@@ -247,11 +191,40 @@ def per_image(evaluations: Iterable[Evaluation], names: Sequence[str]) -> dict[s
     for each in wanted:
         others = set(each.mean) - set(names)
         for name, values in each.per_image.items():
-            if name.removesuffix("_error") not in others:
-                ais = "ais" in each.mean and not name.startswith("ais")
-                full = f"{'ais_' * ais}{name}@{each.num_samples}"
+            if "-iwae_" not in name and name.removesuffix("_error") not in others:
+                full = f"{_weights(each, name)}{name}@{each.num_samples}"
                 arrays[full if several else name] = values
-    return arrays
+    return arrays | _of_divergence(evaluations, names, elbo) | _of_starts(evaluations)
+
+
+def _weights(evaluation, name):
+    """What a name begins with that is of annealed weights."""
+    start = next((start for start in STARTS if start in evaluation.mean), None)
+    return f"{start}_" if start and name.removesuffix("_error") != start else ""
+
+
+def _of_divergence(evaluations, names, elbo):
+    """Of ELBO and IWAE, of most samples, what was not asked for, and the error of the difference.
+
+    IWAE only where nothing was annealed.
+    """
+    most = largest(evaluations)
+    against = [] if STARTS.keys() & most.keys() else ["iwae"]
+    keys = [f"{elbo}-iwae_error"] if against else []
+    for name in {elbo, *against} - set(names):
+        keys += [name, f"{name}_error"]
+    count, values = most[elbo].num_samples, most[elbo].per_image
+    return {f"{key}@{count}": values[key] for key in keys}
+
+
+def _of_starts(evaluations):
+    """The error of the difference between annealing from q and from the prior; {} without both."""
+    most = largest(evaluations)
+    if not STARTS.keys() <= most.keys():
+        return {}
+    (one, first), (two, second) = ((name, most[name]) for name in STARTS)
+    errors = difference_error(first, one, second, two)
+    return {f"{one}-{two}_error@{first.num_samples}": errors}
 
 
 def versions() -> dict[str, str]:

@@ -4,10 +4,12 @@ import base64
 import html.parser
 import io
 import json
+import math
 import re
 import shutil
 import subprocess
 import threading
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,13 +17,18 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 import jvi
 from jvi import datasets
 from jvi.assessment import plots
 from jvi.assessment.doubts import doubts
-from jvi.assessment.report import POLICY, report, tag
+from jvi.assessment.evaluation import evaluations
+from jvi.assessment.page import POLICY, tag
 from jvi.assessment.report import _concentration as concentration
+from jvi.assessment.report import report
 from jvi.evidence.diagnostics import active_units
 from jvi.models import MLP
 from jvi.models.files import read_model, write_model
@@ -41,6 +48,7 @@ class Page(html.parser.HTMLParser):
     def __init__(self, text):
         super().__init__()
         self.elements, self.tables, self.text, self.open = [], {}, "", []
+        self.pieces = []  # of text, and the names of the elements that they are in
         self.feed(text)
         assert self.open == []
 
@@ -63,6 +71,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.text += data
+        self.pieces.append((self.open[-1] if self.open else "", data))
         if self.open[-1:] in (["th"], ["td"]):
             self.rows[-1][-1] += data
 
@@ -91,9 +100,11 @@ def page(prefix):
     return Page(written(prefix))
 
 
-def written(prefix, *options, images=IMAGES, samples=SAMPLES):
+def written(prefix, *options, images=IMAGES, samples=SAMPLES, date="86400"):
     numbers = "--images", images, "-s", samples
-    script.main([str(word) for word in (*numbers, "--quiet", "--overwrite", *options, prefix)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", date)
+        script.main([str(word) for word in (*numbers, "--quiet", "--overwrite", *options, prefix)])
     return Path(f"{prefix}.report.html").read_text()
 
 
@@ -101,7 +112,8 @@ def evaluated(prefix, seed=0, images=IMAGES, samples=SAMPLES):
     model = jvi.load(prefix)
     data = datasets.load("digits")
     x = datasets.observe_each(data, data.test[:images], seed)
-    return model, x, jvi.evaluate(model, x, samples, ("vae", "iwae", "jvi"), 1, seed, keep=True)
+    options = {"seed": seed, "detail": True, "keep": True}
+    return model, x, evaluations(model, x, [samples], ("vae", "iwae", "jvi"), **options)[0]
 
 
 def number(text):
@@ -110,21 +122,25 @@ def number(text):
 
 def test_its_numbers_are_those_of_evaluate(prefix, page):
     model, x, result = evaluated(prefix)
-    for row, label, name in zip(
-        page.tables["bounds"][1:],
-        ("ELBO", "IWAE-64", "JVI-1, K = 64"),
-        ("vae", "iwae", "jvi"),
-        strict=True,
-    ):
-        mean = f"\N{MINUS SIGN}{-result.mean[name]:.2f}"
-        assert row == [label, f"{mean} ± {result.standard_error[name]:.2f}"]
-    values = result.per_image
+    header, *rows = page.tables["bounds"]
+    assert header == ["bound or estimate", "nats per image", "± images", "± samples"]
+    for row, label, name in zip(rows, ("ELBO", "IWAE", "JVI-1"), result.mean, strict=True):
+        errors = result.standard_error[name], result.sampling_error[name]
+        shown = [f"{error:.2f}" for error in errors]
+        assert row == [label, f"\N{MINUS SIGN}{-result.mean[name]:.2f}", *shown]
+    values, limit = result.per_image, 1 - 1 / math.log10(64)
     active = active_units(model.encode(x)[0]).sum()
     assert page.tables["diagnosis"] == [
         ["effective sample size, mean", f"{values['ess'].mean():.1f} of 64"],
-        ["images with Pareto k > 0.7", f"{100 * (values['pareto_k'] > 0.7).mean():.0f}%"],
+        ["images with Pareto k > 0.45", f"{100 * (values['pareto_k'] > limit).mean():.0f}%"],
         ["active latent units", f"{active} of {model.num_latent}"],
     ]
+
+
+def test_the_limit_of_k_is_drawn_and_cited_wherever_k_is(page):
+    assert "limit 0.45" in page.text and "0.7 (dashed)" not in page.text
+    formula = "min(1 \N{MINUS SIGN} 1/log₁₀ K, 0.7) (Vehtari et al. 2024)"
+    assert page.text.count(formula) == 3  # of the share, the chart and the table
 
 
 def test_it_lists_the_worst_images_and_the_worst_estimates(prefix, page):
@@ -152,7 +168,44 @@ def test_every_section_is_there(prefix, page):
     assert about["network"] == f"mlp:pixels=64,hidden=8,latent={latent}"
     assert about["data"] == "digits, first 40 of 300 test images, binarised"
     assert about["samples"] == "K = 64 per image, seed 0"
-    assert about["evaluated by"] == f"jvi {jvi.__version__}"
+    assert about["evaluated by"] == f"jvi {jvi.__version__}, 1970-01-02"
+    assert "of the first 40 of 300 test images, its standard error" in page.text
+    log = json.loads((prefix / "log").read_text())
+    best = min(log, key=lambda entry: entry["validation/main/iwae"])
+    taken = f"of epoch {best['epoch']} of 2, iteration {best['iteration']}"
+    assert about["parameters"] == taken
+    assert f"kept, epoch {best['epoch']}" in page.text  # the line in the curve
+
+
+def test_a_bound_has_one_name_everywhere(prefix, page):
+    """ELBO, IWAE and JVI-1 in tables, legends and captions."""
+    for name in ("worst", "unsure"):
+        assert page.tables[name][0] == ["no.", "image", "IWAE", "JVI-1", "ESS", "Pareto k"]
+    for other in ("IWAE-", "JVI-1,", "JVI-1 K", "IWAE bound", "iwae", "vae ", "JVI "):
+        assert other not in page.text.partition("trained as")[0].partition("Reasons")[0]
+    for label in ("IWAE", "JVI-1"):
+        assert f"mean of {label}, \N{MINUS SIGN}" in page.text
+    assert "IWAE, validation" in page.text
+
+
+def test_there_is_one_minus_sign(page):
+    """Before a number, in tables, on axes and in legends; settings are as they were typed."""
+    settings = {cell for row in page.tables["settings"] for cell in row}
+    pieces = [text for inside, text in page.pieces if inside != "style" and text not in settings]
+    assert [text for text in pieces if re.search(r"(^|[\s(\[,±])-\d", text)] == []
+    assert sum(bool(re.search("\N{MINUS SIGN}\\d", text)) for text in pieces) > 20
+    assert "clipped to [\N{MINUS SIGN}1, 3]" in page.text
+
+
+def test_rows_of_traversals_are_labelled(model3):
+    page = Page(written(model3))
+    mean = jvi.load(model3).encode(evaluated(model3)[1])[0]
+    variance = mean.var(axis=0)
+    order = np.argsort(-variance, kind="stable")
+    rows = [a["alt"] for a in page.attributes("img") if a["alt"].startswith("Unit")]
+    assert rows == [f"Unit {unit}" for unit in order]
+    places = [page.text.index(f"unit {unit} ({variance[unit]:.2f})") for unit in order]
+    assert places == sorted(places)
 
 
 def test_pictures_have_descriptions_and_cells_headings(page):
@@ -223,10 +276,95 @@ def test_losses_of_other_data_than_binary_images_may_be_anything(model3, tmp_pat
     assert any("main/kl is not finite" in each for each in left)
 
 
-def test_the_same_seed_gives_the_same_bytes(model3):
+def test_the_same_seed_and_date_give_the_same_bytes(model3):
     first = written(model3)
     assert written(model3) == first
     assert written(model3, "--seed", "1") != first
+    later = written(model3, date=str(2 * 86400))
+    assert later != first and later.replace("1970-01-03", "1970-01-02") == first
+
+
+def test_the_date_is_todays_where_none_is_given(model3, monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    before = datetime.now(UTC).date()
+    script.main(["--images", "2", "-s", "2", "--quiet", "--overwrite", str(model3)])
+    text = Path(f"{model3}.report.html").read_text()
+    days = before, datetime.now(UTC).date()
+    assert any(f"jvi {jvi.__version__}, {day.isoformat()}" in text for day in days)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
+    fails([model3, "--overwrite"], "SOURCE_DATE_EPOCH is no number of seconds: 'today'")
+
+
+def test_parameters_without_a_snapshot_are_of_an_unknown_epoch(model3, tmp_path):
+    write_model(tmp_path / "m.h5", read_model(model3))
+    page = Page(written(tmp_path / "m"))
+    assert dict(page.tables["about"])["parameters"].startswith("of an unknown epoch")
+    shutil.copytree(model3, tmp_path / "n")
+    (tmp_path / "n" / "log").unlink()
+    shutil.copy(f"{model3}.meta.yaml", tmp_path / "n.meta.yaml")
+    iteration = json.loads((model3 / "log").read_text())[-1]["iteration"]
+    found = dict(Page(written(tmp_path / "n")).tables["about"])["parameters"]
+    assert re.fullmatch(r"of iteration \d+", found) and int(found.split()[-1]) <= iteration
+
+
+# Pictures that are drawn with legends, and what is drawn
+
+
+LOG = [
+    {"epoch": i}
+    | dict.fromkeys(("main/obj", "validation/main/obj", "validation/main/iwae"), 30 - i)
+    for i in range(1, 9)
+]
+CURVE = np.geomspace(1, 64, 7)
+CHARTS = {
+    "curve": (plots.draw_curve, LOG, 8),
+    "likelihoods": (plots.draw_likelihoods, {"IWAE": np.arange(9.0), "JVI-1": np.arange(9.0) + 1}),
+    "concentration": (plots.draw_concentration, CURVE, np.linspace(0, 1, 7)[:, None] ** [[1, 2]]),
+    "pareto": (plots.draw_pareto, np.ones(9), np.linspace(-1, 3, 9), 64, 0.45),
+    "latent": (plots.draw_latent, np.random.default_rng(0).normal(size=(99, 2)), np.arange(99) > 9),
+}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_no_legend_lies_over_a_curve(monkeypatch, name):
+    """All of it is outside the axes, and inside the picture."""
+    seen, draw, *arguments = [], *CHARTS[name]
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure))
+    with pytest.raises(ValueError):  # nothing is written
+        plots.svg(name, draw, *arguments)
+    [figure] = seen
+    with rc_context(plots._SVG):
+        FigureCanvasAgg(figure).draw()
+    [axes] = figure.axes
+    legend = axes.get_legend() or figure.legends[0]
+    box, inside = legend.get_window_extent(), axes.get_window_extent()
+    assert box.y0 >= inside.y1 - 1 or box.y1 <= inside.y0 + 1
+    assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+
+
+def test_no_legend_lies_over_the_curve_of_the_demo(model3, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: seen.append(figure))
+    model = jvi.load(model3)
+    x = evaluated(model3)[1][:8]
+    rng = np.random.default_rng(0)
+    plots.picture_of_run(model3.parent / "demo.png", LOG, model, x, (8, 8), rng)
+    [figure] = seen
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    box, others = axes.get_legend().get_window_extent(), figure.axes[1].get_window_extent()
+    assert box.y0 >= axes.get_window_extent().y1 - 1 and box.x1 <= others.x0
+    assert figure.get_supxlabel() == f"epoch 8 of 8, jvi {jvi.__version__}"
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels[-2:] == ["IWAE, validation", "kept, epoch 8"]
+
+
+def test_the_epoch_that_is_kept_is_the_best_one():
+    values = zip(LOG, (3.0, 1.0, 5.0, 2.0), strict=False)
+    log = [{**entry, "validation/main/iwae": value} for entry, value in values]
+    assert plots.best_epoch(log) == 2
+    assert plots.best_epoch([{"epoch": 1}]) is plots.best_epoch([]) is None
+    assert plots.best_epoch([{"epoch": 1, "validation/main/iwae": float("nan")}]) is None
 
 
 def test_shares_of_the_weight_are_of_the_samples_that_evaluate_draws(model3):
@@ -263,7 +401,8 @@ def test_shares_do_not_depend_on_the_blocks(model3, monkeypatch):
 def test_few_images_few_samples_and_more_than_there_are(model3, images, samples):
     page = Page(written(model3, images=images, samples=samples))
     assert f"first {min(images, 300)} of 300" in dict(page.tables["about"])["data"]
-    unknown = dict(page.tables["diagnosis"])["images with Pareto k > 0.7"] == "unknown: K < 30"
+    told = dict(page.tables["diagnosis"]).get("images with Pareto k above its limit")
+    unknown = told == "unknown: K < 30"
     assert unknown == ("Pareto k, the shape" not in page.text) == (samples < 30)
 
 
@@ -292,7 +431,7 @@ def test_data_that_are_no_images_have_no_pictures(model3):
     assert sections(text) == [each for each in SECTIONS if each not in SECTIONS[2:4]]
     assert without.attributes("img") == [] and "beside its reconstruction" not in without.text
     assert "The lowest log-likelihoods." in without.text
-    assert without.tables["worst"][0] == ["no.", "IWAE-30", "JVI-1", "ESS", "Pareto k"]
+    assert without.tables["worst"][0] == ["no.", "IWAE", "JVI-1", "ESS", "Pareto k"]
     for name in ("bounds", "diagnosis", "about"):
         assert without.tables[name] == Page(full).tables[name]
 
@@ -305,7 +444,7 @@ def test_how_data_were_observed_is_said(model3):
     page = Page(report(jvi.load(model3), read_model(model3), data, 40, 8))
     assert dict(page.tables["about"])["data"] == "digits, first 40 of 300 test images, as it is"
     mean = jvi.evaluate(jvi.load(model3), data.test[:40], 8, ("iwae",)).mean["iwae"]
-    assert page.tables["bounds"][2][1].startswith(f"\N{MINUS SIGN}{-mean:.2f} ")
+    assert page.tables["bounds"][2][1] == f"\N{MINUS SIGN}{-mean:.2f}"
 
 
 ABLE = {
@@ -401,7 +540,7 @@ def test_it_refuses_a_data_set_of_another_size(legacy, tmp_path):
 def fails(argv, message):
     with pytest.raises(SystemExit) as stop:
         script.main([str(word) for word in argv])
-    line = str(stop.value.code)
+    line = str(stop.value)
     assert line.startswith("error: ") and "\n" not in line
     assert re.search(message, line), line
 
