@@ -1,6 +1,9 @@
 """Files appear whole or not at all, and a run has its folder to itself."""
 
+import errno
+import glob
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,9 +14,12 @@ try:
 except ImportError:  # not on Windows, where nothing is locked
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["atomic_write", "locked", "remove_leftovers"]
+__all__ = ["FULL", "append_text", "atomic_write", "locked", "make_folders", "remove_leftovers"]
 
 ENDING = ".unfinished"
+
+# What a disk says that takes no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 @contextmanager
@@ -23,7 +29,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     Parameters
     ----------
     path : str or Path
-        The file to write; its folder is created when missing.
+        The file to write; its folder is created when missing, and removed again on failure.
 
     Raises
     ------
@@ -32,31 +38,89 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = None
+    with make_folders(path.parent):
+        try:
+            handle, temporary = tempfile.mkstemp(ENDING, f".{path.name}-", path.parent)
+            os.close(handle)
+            yield Path(temporary)
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException as error:
+            if temporary is not None:
+                Path(temporary).unlink(missing_ok=True)
+            cause = _cause(error, path)
+            if cause is not None:
+                raise OSError(*cause, str(path)) from None
+            raise
+
+
+def _cause(error, path):
+    """(number, words) of the system for what went wrong with writing `path` itself, or None."""
+    if isinstance(error, OSError) and error.errno and error.strerror:
+        # One that names no file, or the temporary one, which means nothing to a user.
+        names = [os.path.basename(str(name)) for name in (error.filename, error.filename2) if name]
+        ours = not names or any(name.startswith(f".{path.name}-") for name in names)
+        long = "errno = " in error.strerror  # HDF5's, of many lines
+        words = os.strerror(error.errno) if long else error.strerror
+        return (error.errno, words) if ours else None
+    return _full(error) if isinstance(error, Exception) else None
+
+
+def _full(error):
+    """Why a disk takes no more, as it is somewhere in what a library made of it; or None."""
+    while error is not None:
+        said = re.search(r"(?:errno = |os error )(\d+)", str(error))  # HDF5's, safetensors'
+        for number in (getattr(error, "errno", None), int(said[1]) if said else None):
+            if number in FULL:
+                return number, os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return None
+
+
+@contextmanager
+def make_folders(folder: str | Path) -> Iterator[None]:
+    """Make a folder and those above it; those that are empty after a failure are removed again."""
+    folder = Path(folder)
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(ENDING, f".{path.name}-", path.parent)
-        os.close(handle)
-        yield Path(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.strerror and _is_ours(error, temporary):
-            raise type(error)(error.errno, error.strerror, str(path)) from None
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
         raise
 
 
-def _is_ours(error, temporary):
-    """Whether an error names no file, or the temporary one, which means nothing to a user."""
-    return error.filename is None or str(error.filename) == temporary
+def append_text(path: str | Path, text: str) -> None:
+    """Add to a file, all of `text` or nothing.
+
+    Raises
+    ------
+    OSError
+        It names `path`, which is as it was.
+    """
+    made = not os.path.lexists(path)
+    try:
+        with open(path, "ab", buffering=0) as file:
+            length, data = os.fstat(file.fileno()).st_size, text.encode()
+            try:
+                while data:
+                    data = data[file.write(data) :]
+            except BaseException:
+                file.truncate(length)
+                raise
+    except OSError as error:
+        if made:
+            Path(path).unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def remove_leftovers(path: str | Path) -> None:
     """Remove what a killed process left of its unfinished writing of `path`."""
     path = Path(path)
     with suppress(OSError):
-        for left in path.parent.glob(f".{path.name}-*{ENDING}"):
+        for left in path.parent.glob(f".{glob.escape(path.name)}-*{ENDING}"):
             left.unlink(missing_ok=True)
 
 

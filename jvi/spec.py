@@ -6,12 +6,20 @@ each is said once: name, type and default stand in its signature.
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-__all__ = ["Spec", "options_of", "parse", "split"]
+__all__ = ["Spec", "number_of", "options_of", "parse", "split"]
 
 TYPES = {int: "a whole number", float: "a number", str: "a word"}
+
+# What Python takes for a number is more: spaces, underscores, +, all scripts' digits, inf and nan.
+NUMBERS = {
+    int: re.compile(r"-?[0-9]{1,40}"),
+    float: re.compile(r"-?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][-+]?[0-9]{1,4})?"),
+}
+MOST = 10**9  # of whole numbers, which are sizes
 
 
 class Spec(NamedTuple):
@@ -87,11 +95,19 @@ def parse(text: str, table: Mapping[str, Callable], what: str) -> Spec:
     return Spec(name, values)
 
 
+def number_of(text: str, kind: type) -> Any:
+    """The finite number that a text is in ASCII digits, int or float; None where it is none."""
+    value = kind(text) if NUMBERS[kind].fullmatch(text) else None
+    return value if value is not None and math.isfinite(value) else None
+
+
 def _value(where: str, text: str, kind: type) -> Any:
-    try:
-        value = kind(text) if text.isascii() and len(text) < 100 else None
-    except ValueError:
-        value = None
-    if value is None or (kind is float and not math.isfinite(value)):
-        raise ValueError(f"{where} must be {TYPES[kind]}, not {text!r}")
+    if kind is str:
+        value = text if text.isascii() and len(text) < 100 else None
+    else:
+        value = number_of(text, kind)
+    if value is None:
+        raise ValueError(f"{where} must be {TYPES[kind]}, not {text[:50]!a}")
+    if kind is int and abs(value) > MOST:
+        raise ValueError(f"{where} must be at most {MOST}, not {text}")
     return value

@@ -10,7 +10,8 @@ Usage:
   NAME.h5            as Chainer's save_hdf5 does, with NAME.meta.yaml
   NAME.safetensors   with the training arguments in its header
   NAME.npz           a snapshot without a trainer's state, with NAME.meta.yaml
-  NAME               the same as NAME/snapshot_bestvalobj, where evaluate.py looks for it
+  NAME               the same as NAME/snapshot_bestvalobj, where evaluate.py looks for it; with a
+                     slash at its end where NAME has a dot
 Only the parameters and the training arguments are converted: to continue training, keep the
 snapshot.
 
@@ -21,14 +22,16 @@ Options:
   --summary    Print what the files hold, and every reason to doubt them, as inspect_model.py does.
 """
 
-from docopt import docopt
+import os
 
-from jvi.cli import command
+from jvi.cli import UsageError, arguments_of, check_outputs, command, model_files
+
+ENDINGS = (".h5", ".safetensors", ".npz")
 
 
 @command
 def main(argv=None):
-    arguments = docopt(__doc__, argv)
+    arguments, _ = arguments_of(__doc__, argv)
     if arguments["--summary"]:
         from jvi.scripts.inspect_model import summary
 
@@ -38,15 +41,20 @@ def main(argv=None):
 
     out = _target(arguments["<out>"], arguments["--torch"])
     files = read_model(arguments["<prefix>"])
-    for path in outputs(out, files):
-        if path.exists() and path.samefile(files.path):
-            raise ValueError(f"{path} is the file to convert: name another one")
-        if path.exists() and not arguments["--overwrite"]:
-            raise FileExistsError(f"{path} exists: name another file or give --overwrite")
+    new = {"<out>": outputs(out, files)}
+    if os.path.exists(out) and out.samefile(files.path):
+        raise UsageError(f"<out>: {out} is the file to convert: name another one")
+    check_outputs(new, arguments["--overwrite"], inputs=_sources(files), folders=True)
     for note in files.notes:
         print(f"note: {note}")
     for path in write_model(out, files, arguments["--torch"]):
         print(f"wrote {path}")
+
+
+def _sources(files):
+    """What is not written over: all of the model but older conversions of it."""
+    own = [path for path in model_files(files.prefix) if path.suffix not in ENDINGS]
+    return [files.path, *own]
 
 
 def _target(out, torch):
@@ -54,10 +62,18 @@ def _target(out, torch):
     from pathlib import Path
 
     path = Path(out)
+    known = path.suffix in ENDINGS or path.name.startswith("snapshot_")
+    if path.name in ("", "..") or path.name in ENDINGS or (known and out.endswith("/")):
+        raise UsageError(f"<out>: {out} names no file: give it a name, as models/first.h5")
     if torch and path.suffix != ".safetensors":
-        raise ValueError(f"--torch writes .safetensors files, not {out}")
-    if path.suffix in (".h5", ".safetensors", ".npz") or path.name.startswith("snapshot_"):
+        raise UsageError(f"--torch writes .safetensors files, not {out}")
+    if known:
         return path
+    if path.suffix and not out.endswith("/"):
+        raise UsageError(
+            f"<out>: {path.suffix} is no ending of a model's file: choose from "
+            f"{', '.join(ENDINGS)}, or write {out}/ for a snapshot in a folder of that name"
+        )
     return path / "snapshot_bestvalobj"
 
 

@@ -15,9 +15,9 @@ Options:
   --seed <seed>                  Seed of everything random [default: 0].
 """
 
-from docopt import docopt
+from pathlib import Path
 
-from jvi.cli import command, number
+from jvi.cli import UsageError, arguments_of, check_outputs, command, number, seed
 from jvi.text import table
 
 MODEL = "mlp:hidden=64,latent=8"
@@ -25,18 +25,45 @@ BOUNDS = {"vae": "ELBO", "iwae": "IWAE", "jvi-1": "JVI-1", "jvi-2": "JVI-2"}
 NUM_SAMPLES = (8, 64, 1024)
 
 
+# By which an earlier demo is told from a model of the user's, in its meta file.
+OWN = {"--model": "mlp:pixels=64,hidden=64,latent=8", "--dataset": "digits", "--vae-samples": "8"}
+
+
 @command
 def main(argv=None):
     import jvi
 
-    arguments = docopt(__doc__, argv)
+    arguments, _ = arguments_of(__doc__, argv)
     folder = arguments["-o"]
-    seed = number(arguments, "--seed", least=0)
+    noise = seed(arguments)
     epochs = number(arguments, "--epochs", least=1)
+    _check_folder(folder)
     data = jvi.load_dataset("digits")
-    model = _train(f"{folder}/model", data, seed, epochs)
-    _evaluate(folder, model, data, seed)
-    _draw(folder, model, data, seed)
+    model = _train(f"{folder}/model", data, noise, epochs)
+    _evaluate(folder, model, data, noise)
+    _draw(folder, model, data, noise)
+
+
+def _check_folder(folder):
+    """Refuse a folder in which something would be replaced that no demo has written."""
+    from jvi.training.checkpoints import files_of
+
+    made = [f"{folder}/results.json", f"{folder}/demo.png"]
+    made += [str(path) for path in files_of(f"{folder}/model")[1:]]
+    check_outputs({"-o": made}, True, folders=True)
+    there = [path for path in made if Path(path).exists()]
+    if there and not _is_demo(f"{folder}/model.meta.yaml"):
+        raise UsageError(f"-o: {there[0]} exists and is no demo's: name another folder")
+
+
+def _is_demo(path):
+    from jvi.compat.meta import read_meta
+
+    try:
+        meta = read_meta(path)
+    except (ValueError, OSError):
+        return False
+    return OWN.items() <= meta.items() and "-o" not in meta  # which train.py writes
 
 
 def _train(prefix, data, seed, epochs):
@@ -59,7 +86,6 @@ def _train(prefix, data, seed, epochs):
 
 def _evaluate(folder, model, data, seed):
     import json
-    from pathlib import Path
 
     import jvi
     from jvi.datasets import observe_each

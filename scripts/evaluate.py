@@ -28,7 +28,10 @@ Options:
   --ais-chains <numbers>       Numbers of chains per image of "ais" and --bdmc (which takes the
                                smallest), separated by commas; by default those of samples.
   --ais-temps <number>         Temperatures of annealed importance sampling [default: 3000].
-  --ais-prior                  Anneal from the prior instead of from q(z|x).
+  --ais-start <start>          Where chains of "ais" and --bdmc start: "q" (at q(z|x), the default),
+                               "prior" (the estimate is then called ais-prior) or "both", which
+                               warns where they disagree: from q a mode can be missed unseen.
+  --ais-prior                  The same as --ais-start prior.
   --ais-schedule <name>        "sigmoid", "geometric" or "linear" [default: sigmoid].
   --ais-sigma <sigma>          Standard deviation of the momentum [default: 1.0].
   --ais-steps <number>         Leapfrog steps per transition [default: 10].
@@ -41,9 +44,10 @@ Options:
                                commas; "+" names it PREFIX.test.perf.
   --logw <logwdata.mat>        Write log-weights of the first 256 images, drawn for this file, in
                                MATLAB's format.
-  --per-image <file.npz>       Write the number, the value, its sampling error and the effective
-                               sample size of each image (of the last replication), and for the
-                               jackknife whether to trust it.
+  --per-image <file.npz>       Write what the table is made of, image by image (of the last
+                               replication): its number, all values and their sampling errors,
+                               effective sample size and Pareto k, and for the jackknife whether to
+                               trust it.
   --seed <seed>                Seed of everything random, which includes the binarisation of the
                                test images; for fresh samples of the same images there is --reps
                                [default: 0].
@@ -57,23 +61,35 @@ per image, its standard error over images, the estimate and the number of sample
   -85.12345678 +/- 0.12345678 # logp(iwae) 64
 """
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from docopt import docopt
-
-from jvi.cli import check_outputs, command, dataset_name, distinct, number, numbers
+from jvi.cli import (
+    arguments_of,
+    asked,
+    check_effects,
+    check_outputs,
+    command,
+    data_note,
+    dataset_name,
+    distinct,
+    model_files,
+    number,
+    numbers,
+    seed,
+)
 
 LOGW_IMAGES = 256
 SIMULATED_IMAGES = 100  # for --bdmc
+MOST_SAMPLES = 10**7
 
 # Options that are whole numbers, and the least that they can be.
 WHOLE = {
-    "--device": None,
+    "--device": -1,
     "--images": 1,
     "--batchsize": 1,
     "--reps": 1,
-    "--seed": 0,
     "--ais-temps": 1,
     "--ais-steps": 1,
 }
@@ -81,12 +97,15 @@ WHOLE = {
 # Options of annealed importance sampling, by the names that `jvi.ais.ais` gives them.
 ANNEALING = {
     "num_temps": "--ais-temps",
-    "prior": "--ais-prior",
     "schedule": "--ais-schedule",
     "sigma": "--ais-sigma",
     "num_steps": "--ais-steps",
     "step_size": "--ais-stepsize",
 }
+
+
+# What "ais" stands for, by --ais-start.
+AIS_STARTS = {"q": ["ais"], "prior": ["ais-prior"], "both": ["ais", "ais-prior"]}
 
 
 class Request(NamedTuple):
@@ -95,11 +114,13 @@ class Request(NamedTuple):
     Attributes
     ----------
     names : list of str
-        Of the estimates, "jvi" once for each order where there are several.
+        Of the estimates, "jvi" once for each order where there are several, "ais" for each start.
     counts, chains : list of int
         Values of K, of samples and of annealed chains.
+    starts : list of str
+        Keys of `jvi.ais.STARTS`, for annealing and its bracket.
     annealing : dict
-        Arguments of `jvi.ais.ais`.
+        Arguments of `jvi.ais.ais`, but for the start.
     options : dict
         All that was given or has a default, by option, for the table's file.
     """
@@ -117,6 +138,7 @@ class Request(NamedTuple):
     bootstrap: bool
     seed: int
     chains: list[int]
+    starts: list[str]
     annealing: dict[str, Any]
     bdmc: bool
     table: str | None
@@ -138,12 +160,17 @@ class TestSet(NamedTuple):
 
 @command
 def main(argv=None):
-    request = _request(docopt(__doc__, argv))
+    arguments, given = arguments_of(__doc__, argv)
+    with asked():
+        request = _request(arguments)
+    _check_effects(arguments, given)
+    from jvi.assessment import tables
+    from jvi.assessment.evaluation import elbo_name
     from jvi.models.files import read_model
     from jvi.models.model import from_files
 
-    _check_outputs(request)
     files = read_model(request.prefix)
+    _check_outputs(request, files)
     _check_model(files.link, request)
     model = from_files(files, request.device)
     test = _test_set(model, files, request)
@@ -157,13 +184,13 @@ def main(argv=None):
     lines = []  # of what is finished, to be printed whatever happens later
     try:
         rows, evaluations = _replications(model, test.x, request, lines)
-        if request.bdmc:
-            rows += _bracket(model, request)
+        simulated, ends = _bracket(model, request) if request.bdmc else ([], {})
         about = {"model": str(files.path), "data": test.name, "notes": test.notes}
-        report = about | _about(model, test.x, request) | {"rows": rows}
+        report = about | _about(model, test.x, request) | {"rows": rows + simulated}
         _report(report, evaluations, files, request)
         if request.per_image:
-            _write_per_image(evaluations, len(test.x), request)
+            arrays = tables.per_image(evaluations, request.names, elbo_name(model.link))
+            _write_per_image(arrays | ends, len(test.x), request)
     finally:
         _print(lines)
 
@@ -189,23 +216,26 @@ def _request(arguments: Mapping[str, Any]) -> Request:
         bootstrap=typed["--bootstrap"],
         seed=typed["--seed"],
         chains=typed["--ais-chains"],
+        starts=AIS_STARTS[typed["--ais-start"]],
         annealing={name: typed[option] for name, option in ANNEALING.items()},
         bdmc=typed["--bdmc"],
         table=typed["--table"],
-        results=f"{typed['<modelprefix>']}.test.perf" if results == "+" else results,
+        results=f"{typed['<modelprefix>'].rstrip(os.sep)}.test.perf" if results == "+" else results,
         log_weights=typed["--logw"],
         per_image=typed["--per-image"],
         overwrite=typed["--overwrite"],
         quiet=typed["--quiet"],
         options={k: v for k, v in typed.items() if v is not None and v is not False},
     )
-    check_request(request.counts, request.names, request.order, request.batch_size, ["ais"])
+    check_request(request.counts, request.names, request.order, request.batch_size, request.starts)
     ais.check_request(**request.annealing)
     return request
 
 
 def _typed(arguments):
     """Numbers and lists for the texts of `arguments`, by option."""
+    from jvi.evidence.jackknife import MAX_ORDER
+
     values = {
         option: number(arguments, option, least=least)
         for option, least in WHOLE.items()
@@ -214,25 +244,58 @@ def _typed(arguments):
     for option in ("--ais-sigma", "--ais-stepsize"):
         if arguments[option] is not None:
             values[option] = number(arguments, option, float)
-    values["--jvi-order"] = orders = numbers(arguments, "--jvi-order", least=0)
-    every = [f"jvi-{order}" for order in orders] if len(orders) > 1 else ["jvi"]
-    names = [
-        each
-        for name in arguments["--eval"].split(",")
-        for each in (every if name == "jvi" else [name])
-    ]
+    values["--seed"] = seed(arguments)
+    values["--jvi-order"] = orders = numbers(arguments, "--jvi-order", least=0, most=MAX_ORDER)
+    values["--ais-start"] = start = _start(arguments)
+    every = {"ais": AIS_STARTS[start]}
+    if len(orders) > 1:
+        every["jvi"] = [f"jvi-{order}" for order in orders]
+    names = [each for name in arguments["--eval"].split(",") for each in every.get(name, [name])]
     values["--eval"] = distinct(names, "--eval")
-    values["--samples"] = counts = numbers(arguments, "--samples", least=1)
-    given = arguments["--ais-chains"] is not None
-    values["--ais-chains"] = numbers(arguments, "--ais-chains", least=1) if given else counts
+    for name in names:
+        if name.startswith("jvi-"):
+            number({"--eval: jvi-M": name[4:]}, "--eval: jvi-M", least=0, most=MAX_ORDER)
+    values["--samples"] = counts = numbers(arguments, "--samples", least=1, most=MOST_SAMPLES)
+    values["--ais-chains"] = counts
+    if arguments["--ais-chains"] is not None:
+        values["--ais-chains"] = numbers(arguments, "--ais-chains", least=1, most=MOST_SAMPLES)
     return values
 
 
-def _check_outputs(request):
+def _start(arguments):
+    """A key of `AIS_STARTS`."""
+    given, alias = arguments["--ais-start"], arguments["--ais-prior"]
+    if given not in (None, *AIS_STARTS):
+        raise ValueError(f"unknown --ais-start {given!r}: choose from {', '.join(AIS_STARTS)}")
+    if alias and given not in (None, "prior"):
+        raise ValueError(f"--ais-prior is --ais-start prior, not {given}: give one of them")
+    return "prior" if alias else given or "q"
+
+
+def _check_effects(arguments, given):
+    """Refuse options that nothing asked for looks at."""
+    names = arguments["--eval"].split(",")
+    check_effects(given, ["--jvi-order"], "jvi" in names, '"jvi" in --eval')
+    annealed = any(name.startswith("ais") for name in names) or arguments["--bdmc"]
+    options = [option for option in arguments if option.startswith("--ais-")]
+    check_effects(given, options, annealed, '"ais" in --eval, and --bdmc')
+
+
+def _check_outputs(request, files):
     """Refuse before the work what could not be written after it."""
-    new = [request.log_weights, request.per_image]
-    new += [f"{request.table}.json", f"{request.table}.csv"] if request.table else []
-    check_outputs(new, request.overwrite, request.results)
+    tables = [f"{request.table}.json", f"{request.table}.csv"] if request.table else []
+    new = {"--logw": request.log_weights, "--per-image": request.per_image, "--table": tables}
+    check_outputs(
+        new,
+        request.overwrite,
+        {"--resultfile": request.results},
+        inputs=[files.path, *model_files(files.prefix)],
+        data=(request.dataset or files.meta.get("--dataset"), request.data_dir),
+    )
+    if request.results and os.path.exists(request.results):
+        with open(request.results, "rb") as file:
+            if set(file.read(100)) - set(b"0123456789+-.,einfa \r\n"):
+                raise ValueError(f"--resultfile: {request.results} holds other things")
 
 
 def _check_model(link, request):
@@ -240,10 +303,11 @@ def _check_model(link, request):
     from jvi.assessment import ais
     from jvi.assessment.evaluation import check_request
 
-    names = request.names
-    check_request(request.counts, names, request.order, request.batch_size, ["ais"], link)
-    if "ais" in names or request.bdmc:
-        ais.check_request(**request.annealing, link=link)
+    names, starts = request.names, request.starts
+    check_request(request.counts, names, request.order, request.batch_size, starts, link)
+    for start in starts:
+        if start in names or request.bdmc:
+            ais.check_request(**request.annealing, prior=ais.STARTS[start], link=link)
 
 
 def _test_set(model, files, request):
@@ -257,6 +321,7 @@ def _test_set(model, files, request):
         raise ValueError(f"--images {wanted}: {name} has only {len(rows)} test images")
     model.images(rows)  # raises ValueError for any that cannot be evaluated
     notes, trained_on = doubts(files), files.meta.get("--dataset")
+    notes += _idle(request, name)
     if trained_on not in (None, name):
         notes.append(f"{files.prefix} was trained on {trained_on}, not on {name}")
     empty = (rows == 0).all(axis=1) if data.image_shape else []
@@ -266,23 +331,33 @@ def _test_set(model, files, request):
     return TestSet(name, datasets.observe_each(data, rows, request.seed), notes)
 
 
+def _idle(request, name):
+    """Notes on options that change nothing here."""
+    note = data_note(["--data-dir"] if request.data_dir else [], name)
+    written = request.table or request.log_weights or request.per_image
+    idle = ["--overwrite has no effect without --table, --logw or --per-image"]
+    return [note] * bool(note) + idle * (request.overwrite and not written)
+
+
 def _replications(model, x, request, lines):
     """(rows of all replications, evaluations of the last one)."""
-    from jvi.assessment import tables
     from jvi.assessment.evaluation import elbo_name
+    from jvi.assessment.rows import combine, kl_row, rows, start_row
 
-    replications = []
+    replications, against, elbo = [], None, elbo_name(model.link)
     for replication in range(request.reps):
         images = x[_images(len(x), request, replication)]
         results = _evaluate(model, images, request, replication, lines)
-        rows = tables.rows(results, request.names)
+        own = rows(results, request.names)
         if request.results:
-            _append(rows, request.results)
+            _append(own, request.results)
         if request.quiet:
             _print(lines)
         evaluations = [evaluation for evaluation, _ in results]
-        replications.append([*rows, tables.kl_row(evaluations, elbo_name(model.link))])
-    return tables.combine(replications), evaluations
+        compared, kl = start_row(evaluations), kl_row(evaluations, elbo, against)
+        against = kl["log_likelihood"]  # the same in every replication
+        replications.append([*own, *([compared] if compared else []), kl])
+    return combine(replications), evaluations
 
 
 def _images(count, request, replication):
@@ -301,21 +376,22 @@ def _evaluate(model, x, request, replication, lines):
 
     `lines` get those of finished passes, also where a later one fails.
     """
-    from jvi.assessment import ais, evaluation, tables
+    from jvi.assessment import ais, evaluation
+    from jvi.assessment.rows import rows
 
     shared = {"seed": request.seed, "replication": replication, "progress": not request.quiet}
     # The ELBO and IWAE for the KL divergence.
     bounds = dict.fromkeys([*request.names, evaluation.elbo_name(model.link), "iwae"])
-    bounds.pop("ais", None)
+    bounds = [name for name in bounds if name not in request.starts]
     sampling = {"order": request.order, "batch_size": request.batch_size, "detail": True} | shared
     results = []
     try:
         results += _timed(evaluation.evaluations, model, x, request.counts, bounds, **sampling)
-        if "ais" in request.names:
-            annealing = request.annealing | shared
+        for start in (name for name in request.starts if name in request.names):
+            annealing = request.annealing | shared | {"prior": ais.STARTS[start]}
             results += _timed(ais.evaluations, model, x, request.chains, **annealing)
     finally:
-        lines += _lines(tables.rows(results, request.names))
+        lines += _lines(rows(results, request.names))
     return results
 
 
@@ -346,10 +422,10 @@ def _print(lines):
 
 
 def _append(rows, path):
-    with open(path, "a") as file:
-        for row in rows:
-            values = (row[key] for key in ("mean", "standard_error", "seconds"))
-            file.write(",".join(f"{value:.8f}" for value in values) + "\n")
+    from jvi.files import append_text
+
+    values = [[row[key] for key in ("mean", "standard_error", "seconds")] for row in rows]
+    append_text(path, "".join(",".join(f"{v:.8f}" for v in line) + "\n" for line in values))
 
 
 def _about(model, x, request):
@@ -380,26 +456,33 @@ def _units(model, x, seed):
 
 
 def _bracket(model, request):
-    """Rows of bidirectional Monte Carlo."""
-    from jvi.assessment import ais, tables
+    """Rows of bidirectional Monte Carlo, from each start, and what they are made of by name."""
+    from jvi.assessment import ais
+    from jvi.assessment.rows import combine, sandwich_rows
 
     num_images, num_chains = request.num_images or SIMULATED_IMAGES, min(request.chains)
     options = request.annealing | {"seed": request.seed, "progress": not request.quiet}
-    [(ends, seconds)] = _timed(lambda: [ais.bdmc(model, num_images, num_chains, **options)])
-    return tables.combine([tables.sandwich_rows(ends, num_chains, seconds)])
+    rows, arrays = [], {}
+    for start in request.starts:
+        name, prior = start.replace("ais", "bdmc"), ais.STARTS[start]
+        [(ends, seconds)] = _timed(
+            lambda prior=prior: [ais.bdmc(model, num_images, num_chains, prior=prior, **options)]
+        )
+        rows += combine([sandwich_rows(ends, num_chains, seconds, name)])
+        arrays |= {f"{name}-{end}@{num_chains}": getattr(ends, end) for end in ("lower", "upper")}
+    return rows, arrays
 
 
 def _report(report, evaluations, files, request):
     """Print and write the table."""
     from jvi.assessment import tables
-    from jvi.assessment.evaluation import elbo_name
 
     explicit = request.annealing["step_size"] is not None
-    notes = tables.annealing_notes(report["rows"], explicit)
+    notes = tables.start_notes(report["rows"])
+    notes += tables.annealing_notes(report["rows"], explicit)
     report["notes"] += notes
     if not request.quiet:
-        summary = tables.summary(report, evaluations, elbo_name(files.link))
-        print(summary, *(f"note: {note}" for note in notes), sep="\n")
+        print(tables.summary(report, evaluations), *(f"note: {note}" for note in notes), sep="\n")
     written = _write_table(report, files.prefix, request.table)
     if not request.quiet:
         print(written)
@@ -431,14 +514,12 @@ def _write_log_weights(model, x, request):
         savemat(file, {"logw": log_w})
 
 
-def _write_per_image(evaluations, count, request):
+def _write_per_image(arrays, count, request):
     import numpy as np
 
-    from jvi.assessment import tables
     from jvi.files import atomic_write
 
-    arrays = {"image": _images(count, request, request.reps - 1)}
-    arrays |= tables.per_image(evaluations, request.names)
+    arrays = {"image": _images(count, request, request.reps - 1)} | arrays
     with atomic_write(request.per_image) as temporary, open(temporary, "wb") as file:
         np.savez(file, **arrays)
 

@@ -11,15 +11,14 @@ Options:
   -h --help    Show this help screen.
 """
 
-from docopt import docopt
-
-from jvi.cli import command
+from jvi.cli import arguments_of, command
 from jvi.text import table
 
 
 @command
 def main(argv=None):
-    print(summary(docopt(__doc__, argv)["<prefix>"]))
+    arguments, _ = arguments_of(__doc__, argv)
+    print(summary(arguments["<prefix>"]))
 
 
 def summary(prefix: str) -> str:

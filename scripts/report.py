@@ -16,25 +16,39 @@ Options:
                                Number of the GPU to run on, -1 for the CPU [default: -1].
   -s <samples>, --samples <samples>
                                Number of samples per image [default: 512].
-  --images <number>            Only the first test images, so many [default: 500].
+  --images <number>            Only the first test images, so many; the page says of how many there
+                               are [default: 500].
   --seed <seed>                Seed of everything random [default: 0].
   --data-dir <folder>          Folder that holds mnist/, omniglot/ (else the variable JVI_DATA, else
                                a download).
   --overwrite                  Replace an existing file.
   --quiet                      Print nothing.
+
+The page has the date, that of the variable SOURCE_DATE_EPOCH where there is one: with it the same
+model, options and versions give the same bytes.
 """
 
-from docopt import docopt
+from jvi.cli import (
+    arguments_of,
+    check_outputs,
+    command,
+    data_note,
+    dataset_name,
+    model_files,
+    number,
+    seed,
+)
 
-from jvi.cli import check_outputs, command, dataset_name, number
+MOST_SAMPLES = 10**7
 
 
 @command
 def main(argv=None):
-    arguments = docopt(__doc__, argv)
-    num_samples = number(arguments, "--samples", least=2)
+    arguments, given = arguments_of(__doc__, argv)
+    num_samples = number(arguments, "--samples", least=2, most=MOST_SAMPLES)
     num_images = number(arguments, "--images", least=2)
-    seed, quiet = number(arguments, "--seed", least=0), arguments["--quiet"]
+    device, quiet = number(arguments, "--device", least=-1), arguments["--quiet"]
+    noise, date = seed(arguments), _date()
     from jvi import datasets
     from jvi.assessment.report import report
     from jvi.files import atomic_write
@@ -43,15 +57,35 @@ def main(argv=None):
 
     files = read_model(arguments["<modelprefix>"])
     path = arguments["-o"] or f"{files.prefix}.report.html"
-    check_outputs([path], arguments["--overwrite"])
-    model = from_files(files, number(arguments, "--device"))
-    data = datasets.load(dataset_name(arguments["--dataset"], files), arguments["--data-dir"])
-    page = report(model, files, data, num_images, num_samples, seed, progress=not quiet)
+    name, folder = dataset_name(arguments["--dataset"], files), arguments["--data-dir"]
+    inputs = [files.path, *model_files(files.prefix)]
+    check_outputs({"-o": path}, arguments["--overwrite"], inputs=inputs, data=(name, folder))
+    model = from_files(files, device)
+    note = data_note(given, name)
+    if note and not quiet:
+        print(f"note: {note}")
+    data = datasets.load(name, folder)
+    options = {"progress": not quiet, "date": date}
+    page = report(model, files, data, num_images, num_samples, noise, **options)
     with atomic_write(path) as temporary:
         # What UTF-8 lacks can be part of a file's name.
         temporary.write_text(page, encoding="utf-8", errors="xmlcharrefreplace")
     if not quiet:
         print(f"report: {path}")
+
+
+def _date():
+    """Today, or the date of SOURCE_DATE_EPOCH (seconds since 1970), in UTC."""
+    import os
+    from datetime import UTC, datetime
+
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given is None:
+        return datetime.now(UTC).date().isoformat()
+    try:
+        return datetime.fromtimestamp(int(given), UTC).date().isoformat()
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"SOURCE_DATE_EPOCH is no number of seconds: {given!r}") from None
 
 
 if __name__ == "__main__":

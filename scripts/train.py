@@ -55,12 +55,21 @@ Examples, the first as in the paper's README:
   train.py --model sbn:layers=1,units=50 --estimator reinforce --vae-samples 8 --opt adam --lr 1e-3
 """
 
-import re
 from os.path import realpath
 
-from docopt import docopt
-
-from jvi.cli import command, number
+from jvi.cli import (
+    UsageError,
+    arguments_of,
+    asked,
+    check_effects,
+    check_outputs,
+    command,
+    data_note,
+    dataset_name,
+    model_files,
+    number,
+    seed,
+)
 from jvi.compat.options import NETWORK, SIZES
 from jvi.spec import Spec, options_of, split
 from jvi.text import table
@@ -71,25 +80,20 @@ FIXED = ("--dataset", "--vae-type", "--opt", "--nhidden", "--nlatent", "--seed")
 # What a continued run does not take over from the one before.
 NOT_KEPT = ("--help", "--overwrite", "--quiet", "--resume", "--vis")
 
+MOST_SAMPLES = 10**6  # K; the whole of a data point's samples is differentiated at once
+
 
 @command
 def main(argv=None):
-    arguments = docopt(__doc__, argv)
-    given = _given(argv)
+    arguments, given = arguments_of(__doc__, argv)
     if arguments["--list-models"] or arguments["--list-estimators"]:
         print(_models() if arguments["--list-models"] else _estimators())
     elif arguments["--fancy"]:
-        raise ValueError("--fancy names a model variant that the public original code lacks")
-    elif arguments["--resume"]:
+        raise UsageError("--fancy names a model variant that the public original code lacks")
+    elif arguments["--resume"] is not None:
         _continue(arguments, given)
     else:
         _start(arguments, given)
-
-
-def _given(argv):
-    """The options that stand on the command line: those left when none has a default."""
-    without_defaults = docopt(re.sub(r"\s*\[default: .*?\]", "", __doc__), argv)
-    return {option: value for option, value in without_defaults.items() if value}
 
 
 def _models():
@@ -123,99 +127,212 @@ def _options(make):
 
 
 def _start(arguments, given):
-    from jvi import datasets
     from jvi.engine.random import stream
     from jvi.models import build
     from jvi.models.model import Model
     from jvi.training.checkpoints import check_output
 
-    if "--estimator" in given and "--vae-type" in given:
-        raise ValueError("give --estimator or --vae-type, not both: each names the objective")
-    settings, name = _settings(arguments), _model_name(arguments, given)
-    device = number(arguments, "--device")
-    check_output(arguments["-o"], arguments["--overwrite"])
-    data = datasets.load(arguments["--dataset"], arguments["--data-dir"])
-    rng = stream(settings.seed, "initial parameters")
-    model = Model(build(name, data.train.shape[1], rng), device)
+    settings, name = _settings(arguments, given), _model_name(arguments, given)
+    _check_effects(arguments, given)
+    device = number(arguments, "--device", least=-1)
+    dataset_name(arguments["--dataset"])
+    with asked("-o"):
+        check_output(arguments["-o"], arguments["--overwrite"])
+    _check_outputs(arguments)
+    data = _data(arguments, given, settings)
+    with asked("--model"):
+        link = build(name, data.train.shape[1], stream(settings.seed, "initial parameters"))
+    model = Model(link, device)
     trainer = _trainer(model, data, settings, arguments)
-    _run(trainer, settings, arguments, overwrite=arguments["--overwrite"])
+
+    def begin():
+        _write_graph(model, data, settings, arguments)
+
+    _run(trainer, settings, arguments, arguments["--overwrite"], False, begin)
+
+
+def _data(arguments, given, settings):
+    from jvi import datasets
+
+    note = data_note(given, arguments["--dataset"])
+    if note and not settings.quiet:
+        print(f"note: {note}")
+    return datasets.load(arguments["--dataset"], arguments["--data-dir"])
 
 
 def _model_name(arguments, given):
     """--model, with the sizes of --nhidden and --nlatent where it is the original's."""
-    name, texts = split(arguments["--model"])
+    from jvi.models import check_name
+
+    with asked("--model"):
+        name, texts = split(arguments["--model"])
     for option, key in SIZES.items():
         if option in given and (name != NETWORK or key in texts):
-            raise ValueError(f"{option} is {NETWORK}'s {key}: give sizes once, in --model {name}:…")
+            raise UsageError(f"{option} is {NETWORK}'s {key}: give sizes once, in --model {name}:…")
         if name == NETWORK:
             number(arguments, option, least=1)
             texts.setdefault(key, arguments[option])
+    with asked("--model"):
+        check_name(str(Spec(name, texts)))
     return str(Spec(name, texts))
 
 
-def _continue(arguments, given):
-    from jvi import datasets
-    from jvi.models.files import read_model, read_snapshot
-    from jvi.models.model import from_files
-    from jvi.training.checkpoints import check_output, files_of, resume, take_over
+def _check_effects(arguments, given):
+    """Refuse what this run does not look at."""
+    from jvi.compat.vae_types import VAE_TYPES
 
-    source = arguments["--resume"]
-    files, latest = read_model(_latest(source)), files_of(source).latest
-    arguments = _kept(arguments, given, files)
-    in_place = "-o" not in given or realpath(given["-o"]) == realpath(source)
-    if in_place:
-        arguments["-o"] = source
-        if not latest.exists() and not arguments["--overwrite"]:
-            raise ValueError(
-                f"{source} was not written by this version: name another place with -o, or give "
-                "--overwrite to continue it where it is"
-            )
-    else:
-        check_output(arguments["-o"], arguments["--overwrite"])
-    settings = _settings(arguments)
-    data = datasets.load(arguments["--dataset"], arguments["--data-dir"])
-    model = from_files(files, number(arguments, "--device"))
-    _warn(files, source, settings)
-    trainer = _trainer(model, data, settings, arguments)
-    resume(trainer, read_snapshot(latest if latest.exists() else source, model.link))
-    if not in_place:
-        take_over(source, arguments["-o"])
-    done = trainer.updater.epoch
-    if done >= settings.epochs:
-        print(f"{source} has {done} epochs: with -e {settings.epochs} there is nothing to train")
-        _write_meta(arguments, in_place)
-    else:
-        _run(trainer, settings, arguments, continued=True)
+    kind = VAE_TYPES.get(arguments["--vae-type"])
+    ordered, raw = (
+        " and ".join(name for name, each in VAE_TYPES.items() if uses(each))
+        for uses in (lambda each: "{order}" in each.estimator, lambda each: each.raw)
+    )
+    used = kind is not None and "{order}" in kind.estimator
+    check_effects(given, ["--jvi-order"], used, f"--vae-type {ordered}")
+    check_effects(given, ["--jvi-raw"], bool(kind and kind.raw), f"--vae-type {raw}")
 
 
-def _latest(prefix):
-    """The file of a model to continue from: the latest snapshot where there is one."""
+def _check_outputs(arguments, sources=()):
+    """Refuse to write over data, or the graph over a model."""
     from jvi.training.checkpoints import files_of
 
-    latest = files_of(prefix).latest
-    return latest if latest.exists() else prefix
+    data = arguments["--dataset"], arguments["--data-dir"]
+    files = list(files_of(arguments["-o"])[1:])
+    check_outputs({"-o": files}, True, data=data, folders=True)
+    models = [path for prefix in (arguments["-o"], *sources) for path in model_files(prefix)]
+    graph = {"--vis": arguments["--vis"]}
+    check_outputs(graph, arguments["--overwrite"], inputs=models, data=data)
+
+
+def _continue(arguments, given):
+    from jvi.models.files import read_snapshot
+    from jvi.models.model import from_files
+    from jvi.training.checkpoints import resume, take_over
+    from jvi.training.run import alone
+
+    files = _source(arguments["--resume"])
+    arguments = _kept(arguments, given, files)
+    in_place = _place(arguments, given, files)
+    settings = _kept_settings(arguments, given, files)
+    _check_effects(arguments, given)
+    _check_outputs(arguments, [files.prefix])
+    device = number(arguments, "--device", least=-1)
+    _warn(files, settings)
+    data = _data(arguments, given, settings)
+    model = from_files(files, device)
+    trainer = _trainer(model, data, settings, arguments)
+    resume(trainer, read_snapshot(files.path, model.link))
+
+    def begin():
+        if not in_place:
+            take_over(trainer, files, arguments["-o"], arguments)
+        _write_graph(model, data, settings, arguments)
+
+    done = trainer.updater.epoch
+    if done < settings.epochs:
+        _run(trainer, settings, arguments, arguments["--overwrite"], in_place, begin)
+        return
+    print(f"{files.prefix} has {done} epochs: with -e {settings.epochs} there is nothing to train")
+    arguments["--epochs"] = str(done)
+    with alone(arguments["-o"]):
+        begin()
+
+
+def _source(prefix):
+    """The model to continue, from the latest snapshot where there is one and no file is named."""
+    from jvi.models.files import read_model
+    from jvi.training.checkpoints import files_of
+
+    latest = files_of(prefix.removesuffix(".meta.yaml")).latest
+    return read_model(latest if latest.is_file() else prefix)
+
+
+def _place(arguments, given, files):
+    """Whether a run is continued where it is; where it may not, or not elsewhere, that is said."""
+    from jvi.training.checkpoints import check_output, files_of
+
+    source, overwrite = files.prefix, arguments["--overwrite"]
+    if "-o" in given and realpath(given["-o"]) != realpath(source):
+        with asked("-o"):
+            check_output(arguments["-o"], overwrite)
+        return False
+    arguments["-o"] = source
+    latest = files_of(source).latest
+    if latest.exists() and not files.path.samefile(latest):
+        raise UsageError(
+            f"--resume {arguments['--resume']} is not the latest of {source}: name another place "
+            "with -o"
+        )
+    if not latest.exists() and not overwrite:
+        raise ValueError(
+            f"{source} was not written by this version: name another place with -o, or give "
+            "--overwrite to continue it where it is"
+        )
+    check_output(source, overwrite=True)
+    return True
 
 
 def _kept(arguments, given, files):
     """The options of a continued run: those it had, but for those given now."""
-    source = arguments["--resume"]
-    kept = {option: v for option, v in files.meta.items() if option not in NOT_KEPT}
-    fixed = [*FIXED, "--estimator"] if kept.get("--vae-type") == "jvi+elbo" else FIXED
-    for option in fixed:
-        if option in given and option in kept and given[option] != kept[option]:
-            raise ValueError(
-                f"{option} {given[option]} does not fit {source}, trained with "
-                f"{kept[option]}: a continued run keeps it"
-            )
-    if "--model" in given and given["--model"] != str(files.link.spec):
-        raise ValueError(
-            f"--model {given['--model']} does not fit {source}, which is {files.link.spec}: "
-            "a continued run keeps it"
-        )
+    source = files.prefix
+    kept = {o: v for o, v in files.meta.items() if o in arguments and o not in NOT_KEPT}
+    for option, value in kept.items():
+        flag = isinstance(arguments[option], bool)
+        if not isinstance(value, bool if flag else str | None):
+            raise ValueError(f"{source}.meta.yaml: {option} is {str(value)[:50]!a}: correct it")
+    _check_fixed(given, kept, files)
     return arguments | kept | given
 
 
-def _warn(files, source, settings):
+def _check_fixed(given, kept, files):
+    """Refuse what a continued run cannot change."""
+    source, keeps = files.prefix, "a continued run keeps it"
+    fixed = [*FIXED, "--estimator"] if kept.get("--vae-type") == "jvi+elbo" else FIXED
+    for option in fixed:
+        if option in given and option in kept and not _agrees(option, given[option], kept[option]):
+            had = kept[option] or kept.get("--estimator")
+            raise UsageError(
+                f"{option} {given[option]} does not fit {source}, trained with {had}: {keeps}"
+            )
+    if "--vae-type" in given and kept.get("--estimator"):
+        raise UsageError(
+            f"--vae-type does not fit {source}, trained with --estimator {kept['--estimator']}"
+        )
+    if "--model" in given and not _is_model(given["--model"], files.link.spec):
+        raise UsageError(
+            f"--model {given['--model']} does not fit {source}, which is {files.link.spec}: {keeps}"
+        )
+
+
+def _agrees(option, now, before):
+    """Whether an option is as it was; a file of data may have moved."""
+    from pathlib import Path
+
+    from jvi.datasets.files import is_path
+
+    if option == "--dataset" and before is not None and is_path(now) and is_path(before):
+        return Path(now).name == Path(before).name
+    return now == before
+
+
+def _is_model(text, spec):
+    """Whether a text as --model has it names a model of this spec."""
+    with asked("--model"):
+        name, texts = split(text)
+    known = {key: str(value) for key, value in spec.options.items()}
+    return name == spec.name and texts.items() <= known.items()
+
+
+def _kept_settings(arguments, given, files):
+    """As `_settings`; where a mistake is not on the command line, it names the file that has it."""
+    try:
+        return _settings(arguments, given)
+    except UsageError as error:
+        if any(option in str(error) for option in given):
+            raise
+        raise ValueError(f"{files.prefix}.meta.yaml: {error}") from None
+
+
+def _warn(files, settings):
     """Say what speaks against a model before it is trained further; refuse one that is lost."""
     import numpy as np
 
@@ -223,7 +340,8 @@ def _warn(files, source, settings):
 
     if not all(np.isfinite(array).all() for array in files.parameters.values()):
         raise ValueError(
-            f"{source} has diverged: its parameters are not finite; train anew with a smaller --lr"
+            f"{files.prefix} has diverged: its parameters are not finite; train anew with a "
+            "smaller --lr"
         )
     if not settings.quiet:
         for doubt in doubts(files):
@@ -231,71 +349,75 @@ def _warn(files, source, settings):
                 print(f"note: {doubt}")
 
 
-def _write_meta(arguments, in_place):
-    """The meta file of a run that was only copied."""
-    from jvi.compat.meta import dump_meta
-    from jvi.files import atomic_write
-    from jvi.training.checkpoints import files_of
-
-    if not in_place:
-        with atomic_write(files_of(arguments["-o"]).meta) as temporary:
-            temporary.write_text(dump_meta(arguments))
-
-
-def _settings(arguments):
+def _settings(arguments, given):
     """The run that the options describe, checked before anything is loaded."""
-    from jvi.evidence.estimators import estimator
-    from jvi.training.objective import Objective, objective_for
+    from jvi.evidence.jackknife import MAX_ORDER
     from jvi.training.optimizers import OPTIMIZERS
     from jvi.training.trainer import Settings
 
-    order = number(arguments, "--jvi-order", least=0)
-    if arguments["--estimator"]:
-        objective = Objective(estimator(arguments["--estimator"]))
-        arguments["--vae-type"] = None
-    else:
-        objective = objective_for(arguments["--vae-type"], order, arguments["--jvi-raw"])
+    if "--estimator" in given and "--vae-type" in given:
+        raise UsageError("give --estimator or --vae-type, not both: each names the objective")
     settings = Settings(
-        objective=objective,
-        num_samples=number(arguments, "--vae-samples", least=1),
+        objective=_objective(arguments),
+        num_samples=number(arguments, "--vae-samples", least=1, most=MOST_SAMPLES),
         optimizer=arguments["--opt"],
         lr=number(arguments, "--lr", float),
         epochs=number(arguments, "--epochs", least=1),
         batch_size=number(arguments, "--batchsize", least=1),
-        seed=number(arguments, "--seed", least=0),
+        seed=seed(arguments),
         quiet=arguments["--quiet"],
         on_nan=arguments["--on-nan"],
     )
     if settings.on_nan not in ("stop", "skip"):
-        raise ValueError(f'--on-nan must be "stop" or "skip", not {settings.on_nan!r}')
+        raise UsageError(f'--on-nan must be "stop" or "skip", not {settings.on_nan!a}')
     if settings.optimizer not in OPTIMIZERS:
         known = ", ".join(OPTIMIZERS)
-        raise ValueError(f"unknown optimizer {settings.optimizer!r}: choose from {known}")
-    if not 0 < settings.lr < float("inf"):
-        raise ValueError(f"--lr must be positive, not {arguments['--lr']}")
-    order = objective.estimator.spec.options.get("order", 0)
+        raise UsageError(f"--opt: unknown optimizer {settings.optimizer!a}: choose from {known}")
+    if settings.lr <= 0:
+        raise UsageError(f"--lr must be positive, not {arguments['--lr']}")
+    order = settings.objective.estimator.spec.options.get("order", 0)
+    if order > MAX_ORDER:
+        raise UsageError(f"--estimator: the largest order is {MAX_ORDER}, not {order}")
     if settings.num_samples <= order:
-        raise ValueError(f"jackknife order {order} needs --vae-samples {order + 1} or more")
+        raise UsageError(f"jackknife order {order} needs --vae-samples {order + 1} or more")
     return settings
 
 
+def _objective(arguments):
+    from jvi.evidence.estimators import estimator
+    from jvi.evidence.jackknife import MAX_ORDER
+    from jvi.training.objective import Objective, objective_for
+
+    order = number(arguments, "--jvi-order", least=0, most=MAX_ORDER)
+    if arguments["--estimator"]:
+        arguments["--vae-type"] = None
+        with asked("--estimator"):
+            return Objective(estimator(arguments["--estimator"]))
+    with asked("--vae-type"):
+        return objective_for(arguments["--vae-type"], order, arguments["--jvi-raw"])
+
+
 def _trainer(model, data, settings, arguments):
-    from jvi.training.trainer import build_trainer, write_graph
+    from jvi.training.trainer import build_trainer
 
     spec = model.link.spec
     if spec.name == NETWORK:  # for the original's code
         arguments |= {option: str(spec.options[key]) for option, key in SIZES.items()}
     arguments["--model"] = str(spec)
-    trainer = build_trainer(model, data, settings, arguments["-o"], arguments)
+    return build_trainer(model, data, settings, arguments["-o"], arguments)
+
+
+def _write_graph(model, data, settings, arguments):
+    from jvi.training.trainer import write_graph
+
     if arguments["--vis"]:
         write_graph(model, data, settings, arguments["--vis"])
-    return trainer
 
 
-def _run(trainer, settings, arguments, **options):
+def _run(trainer, settings, arguments, overwrite, in_place, begin):
     from jvi.training.run import run
 
-    run(trainer, arguments["-o"], **options)
+    run(trainer, arguments["-o"], overwrite, in_place, begin)
     if not settings.quiet:
         _print_summary(trainer, settings, arguments["-o"])
 
@@ -303,14 +425,12 @@ def _run(trainer, settings, arguments, **options):
 def _print_summary(trainer, settings, prefix):
     from jvi.training.checkpoints import SELECTED_BY, files_of, log_of
 
-    log = [entry for entry in log_of(trainer) if SELECTED_BY in entry]
-    if not log:
-        return
-    entry, saver = min(log, key=lambda entry: entry[SELECTED_BY]), trainer.get_extension("save")
+    saver = trainer.get_extension("save")
+    best = [entry for entry in log_of(trainer) if entry.get(SELECTED_BY) == saver.best]
     before = "" if saver.selected else " (of the run that was continued)"
     rows = [
-        ["best epoch", f"{entry['epoch']} of {trainer.updater.epoch}{before}"],
-        ["validation IWAE bound", f"{-entry[SELECTED_BY]:.3f} nats (K = {settings.num_samples})"],
+        ["best epoch", f"{best[0]['epoch'] if best else '?'} of {trainer.updater.epoch}{before}"],
+        ["validation IWAE bound", f"{-saver.best:.3f} nats (K = {settings.num_samples})"],
         ["model", str(files_of(prefix).best)],
     ]
     if trainer.updater.step.skipped:

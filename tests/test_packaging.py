@@ -120,7 +120,9 @@ def test_sdist_holds_the_checkout_and_builds_the_same_wheel(checkout, sdist, whe
     def files(folder):
         return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
-    built = {name for name in files(checkout) if name.startswith(("build/", "jackknife_vi.egg-info/"))}
+    built = {
+        name for name in files(checkout) if name.startswith(("build/", "jackknife_vi.egg-info/"))
+    }
     assert files(checkout) - built <= files(sdist)
     assert in_wheel(build("wheel", sdist, tmp_path)) == in_wheel(wheel)
 

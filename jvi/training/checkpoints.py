@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -109,7 +110,6 @@ def resume(trainer, arrays):
         raise ValueError(f"the snapshot's {key} is not every data point once")
     _check_entries(state, trainer)
     _check_counters(state)
-    _check_log(state["extensions/LogReport/_log"])
     try:
         serializers.NpzDeserializer(state, strict=True).load(trainer)
     except KeyError as error:
@@ -154,30 +154,35 @@ def _check_counters(state):
         raise ValueError(f"the snapshot's {position} lies outside the data set")
 
 
-def _check_log(text):
-    """Refuse a log that is no list of what was reported of each epoch."""
-    try:
-        entries = json.loads(str(text))
-        good = isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)
-    except (ValueError, RecursionError):
-        good = False
-    if not good:
-        raise ValueError("the snapshot's extensions/LogReport/_log is no list of epochs")
+def take_over(trainer, source, prefix, meta):
+    """Copy what a trainer goes on from to another prefix; all of it or nothing.
 
+    Parameters
+    ----------
+    trainer : chainer.training.Trainer
+        After `resume`.
+    source : jvi.models.files.ModelFiles
+    prefix : str or Path
+    meta : dict
+        The training arguments from now on.
 
-def take_over(source, prefix):
-    """Copy what one run has written to another prefix, which continues it."""
-    old, new = files_of(source), files_of(prefix)
-    latest = old.latest if old.latest.exists() else old.best
-    for before, after in (
-        (old.best, new.best),
-        (old.perf, new.perf),
-        (old.log, new.log),
-        (latest, new.latest),
-    ):
-        if before.exists():
-            with atomic_write(after) as temporary:
-                shutil.copyfile(before, temporary)
+    Raises
+    ------
+    OSError
+        Naming the file that could not be written.
+    """
+    old, new = files_of(source.prefix), files_of(prefix)
+    pairs = ((source.path, new.latest), (old.best, new.best), (old.perf, new.perf))
+    texts = {new.log: json.dumps(log_of(trainer), indent=4), new.meta: dump_meta(meta)}
+    with ExitStack() as files:
+        for before, after in pairs:
+            if before.exists():
+                shutil.copyfile(before, files.enter_context(atomic_write(after)))
+        for path, text in texts.items():
+            files.enter_context(atomic_write(path)).write_text(text)
+    for before, after in pairs:
+        if not before.exists():  # an older model's
+            after.unlink(missing_ok=True)
 
 
 class Saver:
@@ -200,55 +205,58 @@ class Saver:
     ----------
     best : float
         The best value so far, of this run and those that it continues.
+    epoch : int
+        Of the latest snapshot.
     saved, selected : bool
-        Whether this run has written a snapshot; and one that was the best.
+        Whether this run has written an epoch's snapshot; and one that was the best.
     """
 
     def __init__(self, files, twins, meta, value_now):
         self.files, self.twins, self.meta = files, twins, meta
-        self.value_now, self.best = value_now, math.inf
+        self.value_now, self.best, self.epoch = value_now, math.inf, 0
         self.saved = self.selected = False
 
     def initialize(self, trainer):
         """The best value so far of a continued run: from its log, or that of the model as it is."""
-        if trainer.updater.iteration:
+        self.epoch = trainer.updater.epoch
+        if trainer.updater.iteration and self.files.best.exists():
             known = [entry[SELECTED_BY] for entry in log_of(trainer) if SELECTED_BY in entry]
             self.best = min(known) if known else self.value_now()
-        if not self.files.latest.exists():
-            self._write(trainer, [self.files.latest])
+        older = self.files[1:] if trainer.updater.iteration == 0 else [self.files.latest]
+        if not any(map(os.path.lexists, older)):
+            self._write(trainer, {self.files.latest: self._state(trainer)})
 
     def __call__(self, trainer):
         value = log_of(trainer)[-1][SELECTED_BY]
         if not math.isfinite(value):
             raise Diverged(f"training diverged: the validation bound is {value}")
-        better = value < self.best
-        if not self.saved and trainer.updater.epoch == 1:  # nothing of an older model stays
-            for path in (self.files.best, self.files.perf):
-                path.unlink(missing_ok=True)
-        # The latest last, so that what is interrupted before it is done again.
-        self._write(trainer, [self.files.best] * better + [self.files.latest])
+        better, state = value < self.best, self._state(trainer)
+        # The latest first: of files that are written together it is the last to appear, so that
+        # what is interrupted before it is done again.
+        contents = {self.files.latest: state, self.files.log: json.dumps(log_of(trainer), indent=4)}
+        if better:
+            contents |= {self.files.perf: f"{value:f}", self.files.best: state}
+        self._write(trainer, contents)
         if better:
             self.best, self.selected = value, True
-            _write_text(self.files.perf, f"{value:f}")
         self.saved = True
 
-    def _write(self, trainer, paths):
-        state = to_original(serializers.npz.serialize(trainer), self.twins)
-        _write_text(self.files.meta, dump_meta(self.meta))
-        for path in paths:
-            _write_arrays(path, state)
+    def _state(self, trainer):
+        return to_original(serializers.npz.serialize(trainer), self.twins)
+
+    def _write(self, trainer, contents):
+        """Write files together: none of them where the disk is full."""
+        with ExitStack() as files:
+            for path, content in {**contents, self.files.meta: dump_meta(self.meta)}.items():
+                temporary = files.enter_context(atomic_write(path))
+                if isinstance(content, str):
+                    temporary.write_text(content)
+                else:
+                    with open(temporary, "wb") as file:
+                        np.savez(file, **content)
+        self.epoch = trainer.updater.epoch
 
 
 def log_of(trainer):
     """The entries of a trainer's log, one for each epoch."""
     return trainer.get_extension("LogReport").log
-
-
-def _write_arrays(path, arrays):
-    with atomic_write(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
-
-
-def _write_text(path, text):
-    with atomic_write(path) as temporary:
-        temporary.write_text(text)

@@ -1,20 +1,20 @@
 """A training run in its folder: alone there, and with true words for how it ended."""
 
-import os
-from contextlib import suppress
+from contextlib import contextmanager
 
-from jvi.files import locked, remove_leftovers
+from jvi.compat.arrays import read_arrays
+from jvi.files import locked, make_folders, remove_leftovers
 from jvi.training.checkpoints import check_output, files_of
 from jvi.training.step import Diverged
 
-__all__ = ["Ended", "run"]
+__all__ = ["Ended", "alone", "run"]
 
 
 class Ended(KeyboardInterrupt):
     """A run was interrupted; its text says what there is to continue from."""
 
 
-def run(trainer, prefix, overwrite=False, continued=False):
+def run(trainer, prefix, overwrite=False, in_place=False, begin=None):
     """Run a trainer that writes under a prefix.
 
     Parameters
@@ -24,38 +24,63 @@ def run(trainer, prefix, overwrite=False, continued=False):
     prefix : str or Path
     overwrite : bool
         Whether the first epoch may replace a model that is there.
-    continued : bool
+    in_place : bool
         Whether what is there is what the trainer goes on from.
+    begin : callable, optional
+        Called without arguments when the folder is this run's alone.
 
     Raises
     ------
     ValueError
-        Where another process trains under this prefix.
+        Where another process trains under this prefix, or has done so since it was read.
     FileExistsError, OSError
         As `check_output`.
     Diverged, Ended
         With what is left of the run.
     """
     files = files_of(prefix)
-    made = [p for p in (files.folder, *files.folder.parents) if not p.exists()]
-    files.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        busy = f"{prefix} is being trained by another process: wait for it, or choose another -o"
-        with locked(files.folder, busy):
-            if not continued:
-                check_output(prefix, overwrite)
-            for path in files[1:]:
-                remove_leftovers(path)
-            _run(trainer, files, prefix, continued)
-    finally:
-        with suppress(OSError):  # folders that were made for nothing
-            for folder in made:
-                folder.rmdir()
+    with alone(prefix):
+        if in_place:
+            _check_unchanged(trainer, files)
+        else:
+            check_output(prefix, overwrite)
+        if begin is not None:
+            begin()
+        _run(trainer, files, prefix, in_place)
 
 
-def _run(trainer, files, prefix, continued):
+@contextmanager
+def alone(prefix):
+    """Hold the folder of a prefix for this process, without what killed ones left there.
+
+    Raises
+    ------
+    ValueError
+        Where another process trains under this prefix.
+    """
+    files = files_of(prefix)
+    busy = f"{prefix} is being trained by another process: wait for it, or choose another -o"
+    with make_folders(files.folder), locked(files.folder, busy):
+        for path in files[1:]:
+            remove_leftovers(path)
+        yield
+
+
+ITERATION = "updater/iteration"
+
+
+def _check_unchanged(trainer, files):
+    """Refuse to go on from an older state than what is there by now."""
+    if files.latest.exists():
+        there = read_arrays(files.latest, lambda name: name == ITERATION).get(ITERATION)
+        if there is None or int(there) != trainer.updater.iteration:
+            raise ValueError(f"{files.latest} has changed since it was read: try again")
+
+
+def _run(trainer, files, prefix, in_place):
     saver = trainer.get_extension("save")
-    there = files.latest.exists()
+    there = any(path.exists() for path in files[1:])
+    older = there and not in_place and trainer.updater.iteration == 0
     try:
         trainer.run(show_loop_exception_msg=False)
     except Diverged as error:
@@ -64,7 +89,7 @@ def _run(trainer, files, prefix, continued):
                 path.unlink(missing_ok=True)
         raise Diverged(f"{error}; {_good(saver, files)}; try a smaller --lr") from None
     except KeyboardInterrupt:
-        raise Ended(_left(trainer, saver, prefix, there and not continued)) from None
+        raise Ended(_left(saver, files, prefix, older)) from None
 
 
 def _good(saver, files):
@@ -72,13 +97,14 @@ def _good(saver, files):
     if saver.selected:
         return f"the last good snapshot is {files.best}"
     if files.best.exists():
-        return f"{os.fspath(files.best)} is as it was before"
+        return f"{files.best} is as it was before"
     return "no epoch was finished"
 
 
-def _left(trainer, saver, prefix, old_there):
+def _left(saver, files, prefix, older):
     """What an interrupted run leaves to continue from."""
-    if not saver.saved and old_there:
+    if older and not saver.saved:
         return "interrupted in the first epoch: the model that was there is as it was"
-    epoch = trainer.updater.epoch
-    return f"interrupted after epoch {epoch}: continue with --resume {prefix}"
+    if not files.latest.exists():
+        return "interrupted before anything was written"
+    return f"interrupted after epoch {saver.epoch}: continue with --resume {prefix}"

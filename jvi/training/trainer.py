@@ -23,7 +23,7 @@ from jvi.training.objective import (
     reported,
     summarise,
 )
-from jvi.training.optimizers import optimizer_for
+from jvi.training.optimizers import learning_rate, optimizer_for
 from jvi.training.progress import EpochLines, ProgressBar
 from jvi.training.step import Diverged, Step
 
@@ -69,7 +69,11 @@ class Updater(training.updaters.StandardUpdater):
         if iterator.is_new_epoch:
             values = self.step.means()
             if not np.isfinite(list(values.values())).all():
-                raise Diverged("training diverged: what this epoch reports is not finite")
+                raise Diverged(
+                    f"training diverged in epoch {iterator.epoch}, by iteration "
+                    f"{self.iteration + 1}: what it reports is not finite (learning rate: "
+                    f"{learning_rate(self.get_optimizer('main')):g})"
+                )
             chainer.report({self.prefix + name: value for name, value in values.items()})
 
 
@@ -156,7 +160,7 @@ def build_trainer(model, data, settings, prefix, meta):
         entry["estimator"] = estimator
 
     epoch = (1, "epoch")
-    log_report = extensions.LogReport(trigger=epoch, postprocess=name_estimator)
+    log_report = extensions.LogReport(trigger=epoch, postprocess=name_estimator, log_name=None)
     trainer.extend(validation, name="validation", trigger=epoch, priority=300)
     trainer.extend(log_report, name="LogReport", priority=200)
     saver = Saver(files, settings.twins, meta, value_now)

@@ -15,6 +15,7 @@ import jvi
 from jvi import datasets
 from jvi.assessment import ais, tables
 from jvi.assessment.evaluation import evaluations
+from jvi.assessment.rows import KEYS, KL, NUMBERS
 from jvi.engine.random import stream
 from jvi.scripts import evaluate, train
 
@@ -60,7 +61,7 @@ def fails(prefix, capsys):
     def fails(message, *options):
         with pytest.raises(SystemExit) as stop:
             evaluate.main([str(option) for option in (*options, prefix)])
-        line = str(stop.value.code)
+        line = str(stop.value)
         assert line.startswith("error: ") and "\n" not in line
         assert re.search(message, line), line
 
@@ -103,7 +104,7 @@ def delete_a_group_by_hand(estimator, log_w, groups):
     left = [np.delete(log_w, range(g * size, (g + 1) * size), axis=0) for g in range(groups)]
     values = np.array([estimator(rest) for rest in left])
     squares = ((values - values.mean(axis=0)) ** 2).sum(axis=0) * (groups - 1) / groups
-    return math.sqrt(squares.sum()) / log_w.shape[1]
+    return math.sqrt(squares.sum()) / log_w.shape[-1]
 
 
 def test_every_number_of_the_table_by_hand(run, prefix):
@@ -112,7 +113,7 @@ def test_every_number_of_the_table_by_hand(run, prefix):
     _, report = run("-E", "vae,elbo,iwae,jvi", "--jvi-order", "1,2", "-s", "8,40")
     rows = {(row["estimate"], row["num_samples"]): row for row in report["rows"]}
     names = ["vae", "elbo", "iwae", "jvi-1", "jvi-2"]
-    assert list(rows) == [*itertools.product(names, [8, 40]), (tables.KL, 40)]
+    assert list(rows) == [*itertools.product(names, [8, 40]), (KL, 40)]
     all_log_w = log_weights(prefix, 40)
     for num in (8, 40):
         log_w = all_log_w[:num]
@@ -132,16 +133,37 @@ def test_every_number_of_the_table_by_hand(run, prefix):
             assert rows[name, num]["ess"] == pytest.approx(ess, rel=1e-4)
         assert rows["vae", num]["ess"] is rows["elbo", num]["ess"] is None
     k = np.array([array_stats.psislw(-column)[1] for column in all_log_w.T])
-    assert rows["iwae", 40]["heavy_tails"] == rows["jvi-2", 40]["heavy_tails"] == (k > 0.7).mean()
-    assert rows["iwae", 8]["heavy_tails"] is None  # too few samples to know
+    limit = 1 - 1 / math.log10(40)  # Vehtari et al. 2024, equation 13
+    assert (k > limit).mean() > (k > 0.7).mean()
+    for name in ("iwae", "jvi-2"):
+        assert rows[name, 40]["heavy_tails"] == (k > limit).mean()
+        assert rows[name, 40]["k_threshold"] == pytest.approx(limit)
+        assert rows[name, 8]["heavy_tails"] is None  # too few samples to know
+        assert rows[name, 8]["k_threshold"] is rows["vae", 40]["k_threshold"] is None
     assert report["active_units"] == active_units_by_hand(prefix)
-    kl = rows[tables.KL, 40]
+    kl = rows[KL, 40]
     assert kl["mean"] == pytest.approx(rows["vae", 40]["mean"] - rows["iwae", 40]["mean"])
     assert kl["log_likelihood"] == "iwae" and kl["mean"] < 0
     same = jvi.evaluate(jvi.load(prefix), digits(), 40, ("vae", "iwae")).per_image
     gap_error = (same["vae"] - same["iwae"]).std(ddof=1) / math.sqrt(FEW)
     assert kl["standard_error"] == pytest.approx(gap_error, rel=1e-4)
     assert kl["standard_error"] < rows["vae", 40]["standard_error"] / 2  # another number, that is
+    assert kl["parts"] == "vae - iwae, both 40 samples"
+    both = np.stack([all_log_w, log_px_by_hand(prefix, 40)], axis=1)
+    gap = delete_a_group_by_hand(lambda p: p[:, 1].mean(axis=0) - iwae_by_hand(p[:, 0]), both, 8)
+    assert kl["sampling_error"] == pytest.approx(gap, rel=1e-3)
+    apart = math.hypot(rows["vae", 40]["sampling_error"], rows["iwae", 40]["sampling_error"])
+    assert abs(gap / apart - 1) > 0.1  # the same samples are not two independent sets
+
+
+def log_px_by_hand(prefix, num_samples):
+    """log p(x|z) at the z behind `log_weights`, from log w and the densities of z."""
+    model, x = jvi.load(prefix), digits()
+    rngs = [stream(0, "evaluation noise", 0, i) for i in range(FEW)]
+    eps = np.stack([rng.standard_normal((num_samples, 3), np.float32) for rng in rngs], axis=1)
+    mean, ln_var = model.encode(x)
+    p = model.decode(mean + np.exp(ln_var / 2) * eps).astype(np.float64)
+    return np.where(x > 0, np.log(p), np.log1p(-p)).sum(axis=-1)
 
 
 def active_units_by_hand(prefix):
@@ -154,20 +176,22 @@ def test_the_printed_table_is_that_of_the_files(run, prefix):
     lines = out.splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("estimate "))
     header = re.split(r"  +", lines[start])
-    assert header == ["estimate", "samples", "nats", "± images", "± samples", "ESS", "k > 0.7"]
+    assert header[:5] == ["estimate", "samples", "nats", "± images", "± samples"]
+    assert header[5:] == ["ESS", "heavy tails"]
     for line, row in zip(lines[start + 1 :], report["rows"], strict=False):
         cells = line.split()
         assert cells[:2] == [row["estimate"], str(row["num_samples"])]
         keys = ("mean", "standard_error", "sampling_error", "ess")
         for cell, key, digits_ in zip(cells[2:], keys, (4, 4, 4, 1), strict=False):
             assert cell == ("-" if row[key] is None else f"{row[key]:.{digits_}f}")
-        share = row["heavy_tails"]
-        assert cells[6] == ("-" if share is None else f"{100 * share:.1f}%")
+        share, limit = row["heavy_tails"], {16: None, 64: "0.45"}[row["num_samples"]]
+        told = [f"{100 * share:.1f}%", "(k", ">", f"{limit})"] if share is not None else ["-"]
+        assert cells[6:] == told
     with open(f"{prefix}.evaluation.csv", newline="") as file:
         saved = list(csv.DictReader(file))
     assert len(saved) == len(report["rows"]) == 7
     for line, row in zip(saved, report["rows"], strict=True):
-        for key in (*tables.KEYS, *tables.NUMBERS, "spread"):
+        for key in (*KEYS, *NUMBERS, "spread"):
             assert line[key] == ("" if row[key] is None else str(row[key]))
 
 
@@ -379,8 +403,76 @@ def test_arrays_of_several_rows_are_told_apart(run, prefix, tmp_path):
 
     run("-E", "jvi", "-s", "8", "--per-image", path, "--overwrite", name="m.evaluation-2")
     names = {"image", "num_samples", "jvi", "jvi_error", "ess", "pareto_k"}
-    assert set(np.load(path)) == names | {"heavy_tail", "few_samples", "large_correction"}
+    names |= {"heavy_tail", "few_samples", "large_correction", "vae-iwae_error@8"}
+    others = {"vae@8", "vae_error@8", "iwae@8", "iwae_error@8"}  # of -KL(q||p)
+    assert set(np.load(path)) == names | others
     assert np.load(path)["num_samples"] == 8
+
+
+REQUESTS = {
+    "jvi alone": ["-E", "jvi", "-s", "64"],
+    "several": ["-E", "vae,elbo,iwae,jvi,is", "-s", "8,64", "--jvi-order", "1,2"],
+    "annealed": ["-E", "ais", "-s", "64", "--ais-chains", "4,40"],
+    "both starts": ["-E", "jvi,ais", "-s", "8,64", "--ais-chains", "40", "--ais-start", "both"],
+    "from the prior, and a bracket": ["-E", "ais", "-s", "8", "--ais-prior", "--bdmc"],
+}
+
+
+@pytest.mark.parametrize("request_", REQUESTS)
+def test_the_table_can_be_had_from_the_arrays(run, tmp_path, request_):
+    """Every number of every row but seconds, from the file alone."""
+    options = REQUESTS[request_]
+    if "ais" in options[1]:
+        options = [*options, "--ais-temps", "4", "--ais-stepsize", "0.1"]
+    path = tmp_path / "v.npz"
+    _, report = run(*options, "--per-image", path)
+    values = dict(np.load(path))
+    for row in report["rows"]:
+        expected = by_arrays(values, row)
+        for key in ("mean", "standard_error", "sampling_error", "ess", "heavy_tails", "acceptance"):
+            given = math.nan if row[key] is None else row[key]
+            assert given == pytest.approx(expected.get(key, math.nan), nan_ok=True, rel=1e-9), key
+
+
+def by_arrays(values, row):
+    """The numbers of a row from arrays by name."""
+
+    def find(name, count=row["num_samples"]):
+        return values[name] if name in values else values[f"{name}@{count}"]
+
+    estimate = row["estimate"]
+    if row["data"] == "simulated":
+        name, _, end = estimate.rpartition("-")
+        lower, upper = find(f"{name}-lower"), find(f"{name}-upper")
+        each = {"lower": lower, "upper": upper, "gap": upper - lower}[end]
+        return summary_of(each) | {"acceptance": row["acceptance"]}  # over both ways
+    if " - " in (parts := row.get("parts", estimate)):
+        split = [part.partition("@")[::2] for part in parts.partition(",")[0].split(" - ")]
+        (one, k), (two, m) = ((name, int(count or row["num_samples"])) for name, count in split)
+        if "@" in parts:
+            errors = np.hypot(find(f"{one}_error", k), find(f"{two}_error", m))
+        else:
+            errors = find(f"{one}-{two}_error", k)  # of the same samples, or the same noise
+        return summary_of(find(one, k) - find(two, m), errors)
+    found = summary_of(find(estimate), find(f"{estimate}_error"))
+    start = f"{estimate}_" if estimate.startswith("ais") else ""
+    if f"{estimate}@{row['num_samples']}" not in values:  # alone in its file
+        start = ""
+    if estimate not in ("vae", "elbo"):
+        found["ess"] = find(f"{start}ess").mean()
+        k = find(f"{start}pareto_k")
+        if row["num_samples"] >= 30:
+            found["heavy_tails"] = (k > row["k_threshold"]).mean()
+    if estimate.startswith("ais"):
+        found["acceptance"] = find(f"{start}acceptance").mean()
+    return found
+
+
+def summary_of(each, errors=None):
+    found = {"mean": each.mean(), "standard_error": each.std(ddof=1) / math.sqrt(len(each))}
+    if errors is not None:
+        found["sampling_error"] = math.sqrt((errors**2).sum()) / len(errors)
+    return found
 
 
 def test_resampled_images_are_told(run, prefix, tmp_path):
@@ -437,6 +529,60 @@ def test_annealing_is_as_asked_for(run, prefix, option):
     settings |= {"num_temps": 6} if option == "num_temps" else {}
     other = jvi.iwae(ais.ais(model, x, 4, prior=True, **settings).log_w).mean()
     assert abs(other - expected) > 1e-4  # the option matters
+
+
+def test_both_starts_in_one_run(run, prefix):
+    """Two rows with numbers of their own, their difference, and lines in the original's form."""
+    options = ("--ais-temps", "5", "--ais-stepsize", "0.2", "-s", "8,16")
+    out, report = run("-E", "iwae,ais", "--ais-start", "both", *options)
+    *rows, kl = report["rows"]
+    names = [(row["estimate"], row["num_samples"]) for row in rows]
+    pairs = list(itertools.product(["iwae", "ais", "ais-prior"], [8, 16]))
+    assert names == [*pairs, ("ais - ais-prior", 16)]
+    model, x = jvi.load(prefix), digits()
+    for row, prior in ((rows[3], False), (rows[5], True)):
+        log_w = ais.ais(model, x, 16, 5, step_size=0.2, prior=prior).log_w
+        assert row["mean"] == pytest.approx(iwae_by_hand(log_w).mean(), abs=1e-5)
+    assert rows[6]["mean"] == pytest.approx(rows[3]["mean"] - rows[5]["mean"])
+    assert kl["log_likelihood"] == max(rows[3], rows[5], key=lambda row: row["mean"])["estimate"]
+    lines = [RESULT.fullmatch(line).groups() for line in out.splitlines()[-6:]]
+    assert [(name, int(count)) for *_, name, count in lines] == pairs
+    disagree = abs(rows[6]["mean"]) > rows[6]["half_width"]
+    assert ("they disagree" in out) == disagree == any("disagree" in n for n in report["notes"])
+    assert ("they agree" in out) == (not disagree)
+    assert "\nais-prior: " in out and report["arguments"]["--ais-start"] == "both"
+
+
+def test_one_start_is_named_by_what_it_is(run):
+    options = ("-E", "ais", "-s", "4", "--ais-temps", "3", "--ais-stepsize", "0.2", "--bdmc")
+    found = []
+    for i, start in enumerate((["--ais-prior"], ["--ais-start", "prior"], ["--ais-start", "q"])):
+        _, report = run(*options, *start, name=f"m.evaluation{f'-{i + 1}' if i else ''}")
+        found.append([(row["estimate"], row["mean"]) for row in report["rows"]])
+    assert found[0] == found[1]
+    names = ["bdmc-lower", "bdmc-upper", "bdmc-gap"]
+    assert [name for name, _ in found[2]] == ["ais", KL, *names]
+    prior = [name.replace("bdmc", "bdmc-prior") for name in names]
+    assert [name for name, _ in found[0]] == ["ais-prior", KL, *prior]
+    assert all(abs(a - b) > 1e-4 for (_, a), (_, b) in zip(found[0], found[2], strict=True))
+
+
+def test_both_starts_are_bracketed(run):
+    options = ("--ais-temps", "3", "--ais-stepsize", "0.2", "-s", "4", "--ais-start", "both")
+    _, report = run("--bdmc", *options)
+    names = [row["estimate"] for row in report["rows"] if row["data"] == "simulated"]
+    ends = [f"{name}-{end}" for name in ("bdmc", "bdmc-prior") for end in ("lower", "upper", "gap")]
+    assert names == ends
+
+
+def test_log_p_is_of_the_same_estimate_in_every_replication(run):
+    options = ("--ais-temps", "1", "--ais-chains", "2", "-r", "8", "--ais-start", "both")
+    _, report = run("-E", "ais", "-s", "8", *options)
+    rows = {row["estimate"]: row for row in report["rows"]}
+    _, vae = run("-E", "vae", "-s", "8", "-r", "8", name="m.evaluation-2")
+    against = rows[rows[KL]["log_likelihood"]]["means"]
+    expected = np.subtract(vae["rows"][0]["means"], against)
+    np.testing.assert_allclose(rows[KL]["means"], expected, atol=1e-5)
 
 
 def test_annealing_meets_importance_sampling(run):
@@ -561,7 +707,7 @@ def test_bdmc_brackets_data_of_the_model(run, prefix):
     [
         (["-E", "iwae,ivae"], "unknown evaluation 'ivae': choose from vae, .*, ais"),
         (["-E", "iwae,,vae"], "unknown evaluation '': choose from"),
-        (["-E", ""], "unknown evaluation '': choose from"),
+        (["-E", ""], "--eval is empty: give it a value"),
         (["-E", "iwae,vae,iwae"], "--eval has iwae twice"),
         (["-E", "jvi,jvi-1", "--jvi-order", "1,2"], "--eval has jvi-1 twice"),
         (["--jvi-order", "2,2"], "--jvi-order has 2 twice"),
@@ -577,6 +723,10 @@ def test_bdmc_brackets_data_of_the_model(run, prefix):
         (["--ais-sigma", "0"], "sigma must be positive"),
         (["--ais-stepsize", "-1"], "step size must be positive"),
         (["--ais-schedule", "cosine"], "unknown schedule 'cosine': choose from sigmoid"),
+        (["--ais-start", "p"], "unknown --ais-start 'p': choose from q, prior, both"),
+        (["--ais-start", "both", "--ais-prior"], "--ais-prior is --ais-start prior, not both"),
+        (["-E", "ais-prior"], "unknown evaluation 'ais-prior': choose from"),
+        (["-E", "ais,ais", "--ais-start", "both"], "--eval has ais twice"),
     ],
 )
 def test_impossible_requests_end_in_one_line(fails, prefix, options, message):

@@ -149,7 +149,7 @@ def test_a_log_that_is_none_is_refused(tmp_path, text):
     arrays = dict(np.load(path)) | {"extensions/LogReport/_log": np.bytes_(text)}
     with open(path, "wb") as file:
         np.savez(file, **arrays)
-    with pytest.raises(SystemExit, match="_log is no list of epochs"):
+    with pytest.raises(SystemExit, match="_log: damaged: not a list of numbers"):
         train.main(["--resume", str(tmp_path / "m"), "-e", "2", "--quiet"])
 
 
@@ -190,6 +190,116 @@ def test_a_second_run_on_a_prefix_is_refused_until_the_first_is_dead(tmp_path):
     first.kill()
     first.communicate(timeout=60)
     run(tmp_path / "m", "--overwrite", epochs=1)
+
+
+def interrupted(monkeypatch, iteration):
+    """From here on runs are interrupted in this iteration."""
+    update = step.Step.__call__
+
+    def call(self, rows, number):
+        if number == iteration:
+            raise KeyboardInterrupt
+        update(self, rows, number)
+
+    monkeypatch.setattr(step.Step, "__call__", call)
+
+
+def stopped(capsys, *words):
+    """What an interrupted run says."""
+    with pytest.raises(SystemExit) as stop:
+        train.main(list(map(str, words)))
+    assert stop.value.code == 130
+    return capsys.readouterr().err.strip()
+
+
+def test_elsewhere_a_run_can_be_continued_from_the_start(tmp_path, monkeypatch, capsys):
+    run(tmp_path / "m")
+    words = ("--resume", tmp_path / "m", "-o", tmp_path / "n", "-e", 4, "--lr", "2e-3", "--quiet")
+    with monkeypatch.context() as context:
+        interrupted(context, 9)  # in the third epoch, the first of this run
+        line = stopped(capsys, *words)
+    assert line == f"interrupted after epoch 2: continue with --resume {tmp_path / 'n'}"
+    train.main(["--resume", str(tmp_path / "n"), "--quiet"])
+    train.main(list(map(str, [*words[:3], tmp_path / "o", *words[4:]])))
+    assert state(tmp_path / "n") == state(tmp_path / "o")
+
+
+def test_an_older_model_without_a_latest_snapshot_stays_too(tmp_path, monkeypatch, capsys):
+    run(tmp_path / "m")
+    files_of(tmp_path / "m").latest.unlink()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    words = [*SIZES.split(), "-o", tmp_path / "m", "--overwrite", "--quiet", "--nhidden", 9]
+    words.remove("--nhidden")  # the first one
+    words.remove("8")
+    with monkeypatch.context() as context:
+        interrupted(context, 2)
+        line = stopped(capsys, *words)
+    assert line == "interrupted in the first epoch: the model that was there is as it was"
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with monkeypatch.context() as context:
+        nan_in_one_batch(context, 2)
+        assert "is as it was before" in refused(capsys, *words)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_what_an_older_model_had_more_does_not_stay(tmp_path):
+    run(tmp_path / "m")
+    run(tmp_path / "n", "--seed 1")
+    files_of(tmp_path / "m").perf.unlink()
+    train.main(["--resume", f"{tmp_path}/m", "-o", f"{tmp_path}/n", "-e", "2", "--overwrite"])
+    assert not files_of(tmp_path / "n").perf.exists()
+    assert state(tmp_path / "n") == state(tmp_path / "m")
+
+
+def test_a_model_whose_best_snapshot_is_lost_gets_one(tmp_path):
+    run(tmp_path / "m", epochs=3)
+    files_of(tmp_path / "m").best.unlink()
+    train.main(["--resume", f"{tmp_path}/m", "-e", "4", "--lr", "0.5", "--quiet"])
+    assert files_of(tmp_path / "m").best.exists()
+
+
+def test_the_message_is_of_what_was_written_not_of_what_was_computed(tmp_path, monkeypatch, capsys):
+    from jvi.training.checkpoints import Saver
+
+    write = Saver._write
+
+    def interrupt(self, trainer, contents):
+        if trainer.updater.epoch == 2:
+            raise KeyboardInterrupt
+        write(self, trainer, contents)
+
+    monkeypatch.setattr(Saver, "_write", interrupt)
+    line = stopped(capsys, *SIZES.split(), "-o", tmp_path / "m", "-e", 3, "--quiet")
+    assert line == f"interrupted after epoch 1: continue with --resume {tmp_path / 'm'}"
+
+
+def test_what_was_trained_further_since_it_was_read_is_not_lost(tmp_path, monkeypatch):
+    from jvi.training import checkpoints
+
+    run(tmp_path / "m")
+    read = checkpoints.resume
+
+    def resume(trainer, arrays):
+        read(trainer, arrays)
+        monkeypatch.setattr(checkpoints, "resume", read)
+        train.main(["--resume", f"{tmp_path}/m", "-e", "5", "--quiet"])
+
+    monkeypatch.setattr(checkpoints, "resume", resume)
+    with pytest.raises(SystemExit, match="snapshot_latest has changed since it was read"):
+        train.main(["--resume", f"{tmp_path}/m", "-e", "3", "--quiet"])
+    assert len(json.loads(files_of(tmp_path / "m").log.read_text())) == 5
+
+
+def test_data_that_have_moved_are_the_same_data(tmp_path, capsys):
+    data = np.random.default_rng(0).integers(0, 2, (50, 9))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        np.savez(tmp_path / name / "d.npz", data)
+    run(tmp_path / "m", f"-d {tmp_path}/a/d.npz", epochs=1)
+    (tmp_path / "a" / "d.npz").unlink()
+    words = ("--resume", tmp_path / "m", "-e", 2, "--quiet")
+    assert "d.npz does not exist" in refused(capsys, *words)
+    train.main(list(map(str, (*words, "-d", tmp_path / "b" / "d.npz"))))
 
 
 def test_leftovers_of_a_killed_run_are_removed_by_the_next(tmp_path):
@@ -234,7 +344,8 @@ def test_a_run_that_fails_at_once_leaves_nothing(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["", ".", "..", "/", "a/.."])
 def test_names_that_name_nothing(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match="names no model: give it a name"):
+    message = "names no model: give it a name" if name else "-o is empty: give it a value"
+    with pytest.raises(SystemExit, match=message):
         train.main(["-o", name, "-e", "1", "--quiet"])
     assert list(tmp_path.iterdir()) == []
 
