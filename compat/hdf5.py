@@ -8,9 +8,9 @@ zeros, a flipped bit in a type reads as other numbers. So this reads only what `
 there exactly once, and decompresses the chunks itself, which checks their Adler-32.
 """
 
-import io
 import math
 import sys
+import zipfile
 import zlib
 from contextlib import suppress
 from itertools import product
@@ -31,7 +31,7 @@ _TYPES |= {f"<f{n // 8}": getattr(h5py.h5t, f"IEEE_F{n}LE") for n in (16, 32, 64
 
 
 def read_hdf5(path, most, limit):
-    """The arrays of an HDF5 file by path.
+    """The arrays of an HDF5 file, one after the other: pairs of a path in it and the array.
 
     Parameters
     ----------
@@ -45,34 +45,54 @@ def read_hdf5(path, most, limit):
         When it is not made of plain arrays, naming the key; the library's own errors are of
         many kinds.
     """
-    arrays, places, entries, total = {}, set(), 0, 0
+    taken, entries = _Taken(most, limit), 0
     with h5py.File(path, "r", locking=False) as file:
         waiting = [("", file)]
         while waiting:
             prefix, group = waiting.pop()
-            for name, item in _members(group, prefix, places, most):
+            for name, item in _members(group, prefix, taken):
                 entries += 1
                 if isinstance(item, h5py.Group) and name.count("/") < MAX_DEPTH:
                     waiting.append((name + "/", item))
                 elif isinstance(item, np.ndarray):
-                    arrays[name] = item
-                    total += item.nbytes
+                    yield name, item
                 else:
                     raise ValueError(f"{name!a}: neither an array nor a group of arrays")
-                if entries > MAX_ENTRIES or total > limit:
-                    raise ValueError(f"{name!a}: too many entries or bytes in total")
-    return arrays
+                if entries > MAX_ENTRIES:
+                    raise ValueError(f"{name!a}: too many entries")
 
 
-def _members(group, prefix, places, most):
+class _Taken:
+    """What of a file is read already: places in it, and bytes of those that may be."""
+
+    def __init__(self, most, limit):
+        self.places, self.most, self.limit, self.left = set(), most, limit, limit
+
+    def once(self, place, key):
+        if place in self.places:
+            raise ValueError(f"{key!a}: damaged: its place in the file is used twice")
+        self.places.add(place)
+
+    def bytes(self, size, key):
+        if size > self.most:
+            raise ValueError(f"{key!a}: {size} bytes, at most {self.most} are read")
+        self.left -= size
+        if self.left < 0:
+            raise ValueError(
+                f"{key!a}: more than {self.limit} bytes in total, which are read of a file of "
+                "its size"
+            )
+
+
+def _members(group, prefix, taken):
     """What is in a group by full name: arrays for its datasets, other things as they are."""
     key = prefix
     try:
         for name in group:
             key = prefix + name
             item = _linked(group, name, key)
-            _once(h5py.h5o.get_info(item.id).addr, key, places)
-            yield key, _array(item, key, places, most) if isinstance(item, h5py.Dataset) else item
+            taken.once(h5py.h5o.get_info(item.id).addr, key)
+            yield key, _array(item, key, taken) if isinstance(item, h5py.Dataset) else item
     except Exception as error:  # the library raises many kinds
         if type(error) is ValueError:
             raise
@@ -87,13 +107,7 @@ def _linked(group, name, key):
     return group[name]
 
 
-def _once(place, key, places):
-    if place in places:
-        raise ValueError(f"{key!a}: damaged: its place in the file is used twice")
-    places.add(place)
-
-
-def _array(dataset, key, places, most):
+def _array(dataset, key, taken):
     """The values of a dataset, after a check of all that they depend on."""
     properties = dataset.id.get_create_plist()
     layout, external = properties.get_layout(), properties.get_external_count()
@@ -107,23 +121,22 @@ def _array(dataset, key, places, most):
     if dtype is None or dataset.shape is None or dataset.shape != dataset.maxshape:
         raise ValueError(f"{key!a}: not an array of little-endian numbers, or of no fixed shape")
     size = math.prod(dataset.shape) * np.dtype(dtype).itemsize
-    if size > most:
-        raise ValueError(f"{key!a}: {size} bytes, at most {most} are read")
+    taken.bytes(size, key)
     if layout == h5py.h5d.CHUNKED:
-        return _chunks(dataset, key, np.dtype(dtype), places, most)
+        return _chunks(dataset, key, np.dtype(dtype), taken)
     if size:
-        _once(dataset.id.get_offset(), key, places)
+        taken.once(dataset.id.get_offset(), key)
         if dataset.id.get_storage_size() != size or dataset.id.get_offset() is None:
             raise ValueError(f"{key!a}: damaged: its data are missing")
     return np.asarray(dataset[()])
 
 
-def _chunks(dataset, key, dtype, places, most):
+def _chunks(dataset, key, dtype, taken):
     """The array of a dataset of gzip-compressed chunks."""
     shape, chunk = dataset.shape, dataset.chunks
     size = math.prod(chunk) * dtype.itemsize
     count = math.prod(-(-length // step) for length, step in zip(shape, chunk, strict=True))
-    if count > MAX_CHUNKS or size > most or dataset.id.get_num_chunks() != count:
+    if count > MAX_CHUNKS or size > taken.limit or dataset.id.get_num_chunks() != count:
         raise ValueError(f"{key!a}: damaged: {dataset.id.get_num_chunks()} chunks of {count}")
     array = np.empty(shape, dtype)
     steps = [range(0, length, step) for length, step in zip(shape, chunk, strict=True)]
@@ -131,7 +144,7 @@ def _chunks(dataset, key, dtype, places, most):
         info = dataset.id.get_chunk_info_by_coord(start)
         if info.byte_offset is None or info.filter_mask or info.size > 1.01 * size + 100:
             raise ValueError(f"{key!a}: damaged: the chunk at {start} is missing")
-        _once(info.byte_offset, key, places)
+        taken.once(info.byte_offset, key)
         inflate = zlib.decompressobj()
         data = inflate.decompress(dataset.id.read_direct_chunk(start)[1], size + 1)
         if len(data) != size or not inflate.eof or inflate.unused_data:
@@ -143,21 +156,27 @@ def _chunks(dataset, key, dtype, places, most):
 
 def _main(path, most, limit):
     most, limit = int(most), int(limit)
-    with suppress(ImportError, ValueError, OSError):  # not every system has these limits
+    _limit_process(LIMITS | {"RLIMIT_AS": 2**32, "RLIMIT_DATA": 2**27 + 2 * limit})
+    try:
+        with zipfile.ZipFile(sys.stdout.buffer, "w") as archive:
+            for name, array in read_hdf5(path, most, limit):
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, array)
+    except Exception as error:
+        reason = str(error) if type(error) is ValueError else f"damaged HDF5 file ({error!a})"
+        sys.exit(reason.encode("ascii", "replace").decode().replace("\n", " "))
+
+
+def _limit_process(limits):
+    """Limit this process, where its system has these limits."""
+    with suppress(ImportError, ValueError, OSError):
         import resource
 
-        for name, bound in {**LIMITS, "RLIMIT_AS": 4 * max(limit, 2**30)}.items():
+        for name, bound in limits.items():
             number = getattr(resource, name)
             hard = resource.getrlimit(number)[1]
             bound = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
             resource.setrlimit(number, (bound, hard))
-    buffer = io.BytesIO()
-    try:
-        np.savez(buffer, **read_hdf5(path, most, limit))
-    except Exception as error:
-        reason = str(error) if type(error) is ValueError else f"damaged HDF5 file ({error!a})"
-        sys.exit(reason.encode("ascii", "replace").decode().replace("\n", " "))
-    sys.stdout.buffer.write(buffer.getvalue())
 
 
 if __name__ == "__main__":

@@ -6,13 +6,22 @@ number, a tuple or a mapping, and everything else is refused.
 """
 
 import json
-from pathlib import Path
+import re
+from unicodedata import category
 
 import yaml
 
-__all__ = ["dump_meta", "from_texts", "read_meta", "to_texts"]
+from jvi.compat.reading import read_file
+
+__all__ = ["check_options", "dump_meta", "from_texts", "read_meta", "to_texts"]
 
 MAX_BYTES = 2**14  # the original's have about 240
+
+# Options that are read again from the files of a model, each with one value.
+TAKE_TEXT = {"--dataset", "--epochs", "--estimator", "--model", "--nhidden", "--nlatent", "--opt"}
+TAKE_TEXT |= {"--vae-type"}
+
+_UNSEEN = {"Cc", "Cf", "Zl", "Zp"}  # controls, what changes the direction of text, line ends
 
 _PYTHON = "tag:yaml.org,2002:python/"
 _YAML = "tag:yaml.org,2002:"
@@ -20,6 +29,7 @@ _TEXT = {_YAML + "str", _PYTHON + "str", _PYTHON + "unicode"}
 _NUMBERS = {_YAML + "int", _YAML + "float", _YAML + "timestamp"}
 _SEQUENCES = {_YAML + "seq": list, _PYTHON + "tuple": tuple}
 _WORDS = ("true", "false", "null")
+_LONG = re.compile("-?[0-9]+L?")
 _DOCOPT = _PYTHON + "object/new:docopt.Dict"
 
 
@@ -43,18 +53,14 @@ def read_meta(path):
     ValueError
         When it is anything but such a mapping, naming the file and the key.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    with open(path, "rb") as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        raise ValueError(f"{path}: longer than {MAX_BYTES} bytes; not a meta file")
+    data = read_file(path, MAX_BYTES)
     try:
         return _arguments(yaml.compose(data.decode("utf-8"), Loader=_Loader))
     except yaml.YAMLError as error:
         reason = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise ValueError(f"{path}: not YAML ({reason})") from None
+        raise ValueError(f"{path}: not YAML ({reason!a})") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason})") from None
     except (ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -77,12 +83,50 @@ def from_texts(texts, path):
     """The arguments that `to_texts` made `texts` of, as found in the file `path`.
 
     Entries that are no options are left out.
+
+    Raises
+    ------
+    ValueError
+        When one is anything but text, true, false, null or a list of these, naming it.
     """
     options = {key: text for key, text in texts.items() if key.startswith(("-", "<"))}
+    return {key: _of_text(text, key, path) for key, text in options.items()}
+
+
+def check_options(args, path):
+    """Refuse what no training has: options that a terminal would obey, and lists for those that
+    take one value.
+
+    Parameters
+    ----------
+    args : dict
+        The arguments in a meta file or header.
+    path : str or Path
+        That file, for errors.
+
+    Raises
+    ------
+    ValueError
+        Naming the file and the option.
+    """
+    for key, value in args.items():
+        for text in (key, *(value if isinstance(value, list | tuple) else [value])):
+            if isinstance(text, str) and any(category(letter) in _UNSEEN for letter in text):
+                raise ValueError(f"{path}: {key!a} has control characters: {text[:100]!a}")
+        if key in TAKE_TEXT and not isinstance(value, str | None):
+            raise ValueError(f"{path}: {key} is {ascii(value)[:200]}, which is no text")
+
+
+def _of_text(text, key, path):
     try:
-        return {k: json.loads(text) if _is_json(text) else text for k, text in options.items()}
+        value = json.loads(text) if _is_json(text) else text
     except (ValueError, RecursionError):
-        raise ValueError(f"{path}: damaged training arguments in its header") from None
+        raise ValueError(f"{path}: damaged training arguments in its header: {key!a}") from None
+    for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, str | bool | None):
+            shown = ascii(value)[:200]
+            raise ValueError(f"{path}: {ascii(key)[1:-1]} is {shown}, which no option can be")
+    return value
 
 
 def _is_json(value):
@@ -116,7 +160,7 @@ def _value(key, node):
     if isinstance(node, yaml.ScalarNode):
         if node.tag in _TEXT | _NUMBERS:
             return node.value
-        if node.tag == _PYTHON + "long" and node.value.rstrip("L").lstrip("-").isdecimal():
+        if node.tag == _PYTHON + "long" and _LONG.fullmatch(node.value):
             return node.value.rstrip("L")
         if node.tag == _YAML + "bool" and node.value.lower() in _Loader.bool_values:
             return _Loader.bool_values[node.value.lower()]

@@ -10,6 +10,8 @@ import re
 
 import numpy as np
 
+from jvi.compat.log import MAX_BYTES, parse_log
+
 __all__ = ["from_original", "to_original"]
 
 TWINS = ("elbo", "p_obj")
@@ -44,7 +46,7 @@ def from_original(arrays):
     Raises
     ------
     ValueError
-        When the optimizer's step count or the log is missing.
+        When the optimizer's step count or the log is missing, or the log is none.
     """
     if any(name.startswith("updater/model:elbo/") for name in arrays):
         arrays = {
@@ -64,7 +66,7 @@ def from_original(arrays):
     for name, value in arrays.items():
         if name.startswith("extension_triggers/LogReport/"):
             state[name.replace("extension_triggers/LogReport/", _TRIGGER)] = value
-    state[_LOG] = np.asarray(_text(arrays[_LOG]))
+    state[_LOG] = np.asarray(_log_text(arrays[_LOG]))
     state[f"{_SUMMARY}_names"] = np.asarray("[]")
     return state
 
@@ -78,6 +80,11 @@ def _renamed(name, old, new):
     )
 
 
-def _text(value):
-    value = value.item()
-    return value.decode("utf-8") if isinstance(value, bytes) else value
+def _log_text(value):
+    """The log in a snapshot, which Python 2 wrote as bytes."""
+    where = f"the snapshot's {_LOG}"
+    if value.ndim or value.dtype.kind not in "SU" or value.nbytes > 4 * MAX_BYTES:
+        raise ValueError(f"{where}: damaged: not the text of a log")
+    text = value.item()
+    parse_log(text, where)
+    return text.decode("utf-8") if isinstance(text, bytes) else text

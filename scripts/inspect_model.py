@@ -44,17 +44,15 @@ def summary(prefix: str) -> str:
 
 def _training(files):
     """What is known of how far training went, and with what optimizer."""
-    from pathlib import Path
-
-    from jvi.assessment.doubts import read_log, trainer_state
+    from jvi.assessment.doubts import read_best, read_log, trainer_state
 
     try:
         log = read_log(files.prefix)
     except (ValueError, FileNotFoundError):
         log = []
     try:
-        best = Path(f"{files.prefix}.perf").read_text(encoding="utf-8")[:50].strip()
-    except (ValueError, OSError):
+        best = f"{read_best(files.prefix):f}"
+    except (ValueError, FileNotFoundError):
         best = "unknown"
     try:
         iteration, optimizer = trainer_state(files.path)

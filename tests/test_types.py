@@ -56,6 +56,7 @@ def test_every_public_function_says_its_types(function):
     assert not bare and signature.return_annotation is not signature.empty
 
 
+@pytest.mark.slow
 def test_a_type_checker_knows_them(tmp_path):
     pytest.importorskip("mypy", reason="mypy is not installed")
     (tmp_path / "program.py").write_text(PROGRAM)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from jvi.compat.reading import present
 from jvi.files import atomic_write
 
 __all__ = ["cache_folder", "fetch", "local_folder"]
@@ -63,8 +64,8 @@ def fetch(target: Path, urls: Iterable[str], read: Callable[[Path], Any], advice
     FileNotFoundError
         When no mirror works, with a reason for each.
     """
-    if target.is_file():
-        with suppress(ValueError):
+    if present(target):
+        with suppress(ValueError, FileNotFoundError):
             return read(target)
     failures = []
     for url in urls:

@@ -1,16 +1,24 @@
 """Data in files of one's own: .npz, .npy and idx, told apart by their content."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jvi.compat.arrays import read_arrays
-from jvi.datasets.idx import parse_idx, read_bounded
+from jvi.compat.arrays import parse_contents
+from jvi.compat.reading import present, read_file
+from jvi.datasets.idx import parse_idx, unpacked
 
 __all__ = ["ENDINGS", "PARTS", "is_path", "read_parts"]
 
-LIMIT = 2**32  # bytes of data, unpacked: what is compressed can claim any number
+LIMIT = 2**32  # bytes of data, unpacked
+
+# What is compressed can claim any number: of a small file, this many bytes and numbers are read,
+# of a large one RATIO times the file more. MNIST's images are 55 million numbers.
+RATIO = 3
+SPARE_BYTES = 182 * 2**20
+SPARE_NUMBERS = 60 * 2**20
 
 PARTS = ("train", "validation", "test")
 
@@ -42,28 +50,36 @@ def read_parts(path: Path) -> dict[str, np.ndarray]:
         When it is none of these, is damaged, has other arrays or more than `LIMIT` bytes.
     """
     _check_exists(path)
-    with open(path, "rb") as file:
-        head = file.read(2)
+    content = read_file(path, LIMIT + 2**20)
+    limit, head = min(LIMIT, RATIO * len(content) + SPARE_BYTES), content[:2]
     if head in (b"\0\0", b"\x1f\x8b"):
-        return {"train": parse_idx(read_bounded(path, LIMIT), path)}
-    if head not in (b"PK", b"\x93N"):
+        arrays = {"train": parse_idx(unpacked(content, path, limit), path)}
+    elif head in (b"PK", b"\x93N"):
+        arrays = parse_contents(content, path, (limit, limit)).arrays
+    else:
         raise ValueError(f"{path} is not an .npz, .npy or idx file")
-    arrays = read_arrays(path, limit=LIMIT)
-    if head == b"PK":
-        return _by_part(arrays, path)
-    (array,) = arrays.values()
-    return {"train": array}
+    _check_count(arrays, path, RATIO * len(content) + SPARE_NUMBERS)
+    return _by_part(arrays, path) if head == b"PK" else {"train": next(iter(arrays.values()))}
+
+
+def _check_count(arrays, path, most):
+    """Refuse more numbers than a file of its size can mean; as float32, each takes four bytes."""
+    count = sum(array.size for array in arrays.values())
+    if count > most:
+        raise ValueError(
+            f"{path} holds {count} numbers, at most {most} are read of a file of its size: save it "
+            "without compression"
+        )
 
 
 def _check_exists(path):
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ValueError(f"{path} is a folder: name a file in it")
-    if path.is_file():
+    if present(path):
         return
-    if path.exists():
-        raise ValueError(f"{path} is not a file")
-    folder = path.parent.iterdir() if path.parent.is_dir() else ()
-    longer = sorted(each.name for each in folder if each.name.startswith(f"{path.name}."))
+    folder = path.parent.iterdir() if os.path.isdir(path.parent) else ()
+    beside = [each.name for each in folder if each.name.isprintable()]
+    longer = sorted(name for name in beside if name.startswith(f"{path.name}."))
     hint = f": name one of {', '.join(longer[:5])} beside it" if longer else ""
     raise FileNotFoundError(f"{path} does not exist{hint}")
 

@@ -1,20 +1,22 @@
 """The idx format of MNIST: big-endian sizes, then unsigned bytes (http://yann.lecun.com/exdb/mnist)."""
 
 import gzip
+import io
 import math
-import os
 import zlib
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["parse_idx", "read_bounded"]
+from jvi.compat.reading import read_file
+
+__all__ = ["parse_idx", "read_bounded", "unpacked"]
 
 UNSIGNED_BYTE = 0x08
-MOST_PACKED = 1032  # bytes that deflate makes one of
+PIECE = 2**16  # bytes that are unpacked at a time
 
 
-def read_bounded(path: str | Path, limit: int) -> bytes:
+def read_bounded(path: str | Path, limit: int) -> bytes | bytearray:
     """The content of a plain or gzipped file, unpacking no more than `limit` bytes.
 
     Parameters
@@ -26,29 +28,39 @@ def read_bounded(path: str | Path, limit: int) -> bytes:
 
     Returns
     -------
-    bytes
+    bytes or bytearray
 
     Raises
     ------
+    FileNotFoundError
+        When there is no such file.
     ValueError
-        When the file holds more, cannot be read or is damaged.
+        When it holds more, is no ordinary file, cannot be read or is damaged.
     """
+    return unpacked(read_file(path, 2 * limit + PIECE), path, limit)
+
+
+def unpacked(content: bytes, path: str | Path, limit: int) -> bytes | bytearray:
+    """`read_bounded` of what the file `path` contains."""
     try:
-        with open(path, "rb") as file:
-            zipped = file.read(2) == b"\x1f\x8b"
-            # `read` makes room for what it is asked for: no more than there can be.
-            most = min(limit, file.seek(0, os.SEEK_END) * (MOST_PACKED if zipped else 1))
-            file.seek(0)
-            # One byte more shows that there is more, and lets gzip reach its checksum.
-            content = (gzip.GzipFile(fileobj=file) if zipped else file).read(most + 1)
+        found = _gunzipped(content, limit) if content.startswith(b"\x1f\x8b") else content
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read or is damaged: {error}") from error
-    if len(content) > limit:
+    if len(found) > limit:
         raise ValueError(f"{path} is too long: it holds more than the expected {limit} bytes")
-    return content
+    return found
 
 
-def parse_idx(content: bytes, path: str | Path) -> np.ndarray:
+def _gunzipped(content, limit):
+    """What is packed in `content`, or a little of it that is more than `limit`."""
+    result, file = bytearray(), gzip.GzipFile(fileobj=io.BytesIO(content))
+    # One byte more shows that there is more, and lets gzip reach its checksum.
+    while len(result) <= limit and (piece := file.read(min(PIECE, limit + 1 - len(result)))):
+        result += piece
+    return result
+
+
+def parse_idx(content: bytes | bytearray, path: str | Path) -> np.ndarray:
     """The array that the bytes of an idx file describe.
 
     Parameters
@@ -85,4 +97,6 @@ def parse_idx(content: bytes, path: str | Path) -> np.ndarray:
     if actual != expected:
         fault = "truncated" if actual < expected else "too long"
         raise ValueError(f"{path} is {fault}: sizes {shape} need {expected} bytes, it has {actual}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    array = np.frombuffer(content, np.uint8, offset=header).reshape(shape)
+    array.flags.writeable = False
+    return array

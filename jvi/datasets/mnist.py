@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from jvi.compat.reading import present
 from jvi.datasets.dataset import Dataset
 from jvi.datasets.fetch import cache_folder, fetch, local_folder
 from jvi.datasets.idx import parse_idx, read_bounded
@@ -81,7 +82,7 @@ def _images(file, data_dir):
         urls = [f"{mirror}/{zipped}" for mirror in MIRRORS]
         return fetch(cache_folder() / "mnist" / zipped, urls, partial(_read, file), ADVICE)
     for path in (folder / "mnist" / zipped, folder / "mnist" / file.name):
-        if path.is_file():
+        if present(path):
             return _read(file, path)
     raise FileNotFoundError(f"{folder / 'mnist' / zipped} does not exist: {ADVICE}")
 

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jvi.compat.arrays import read_arrays
+from jvi.compat.arrays import parse_contents
+from jvi.compat.reading import present, read_file
 from jvi.datasets.dataset import Dataset
 from jvi.datasets.fetch import cache_folder, local_folder
 
 __all__ = ["load"]
 
 ARRAYS = {"images", "drawer"}
+LIMIT = 32_460 * (28 * 28 + 8) + 2**10  # bytes of both together
 
 
 def load(data_dir: str | Path | None = None) -> Dataset:
@@ -45,24 +47,26 @@ def load(data_dir: str | Path | None = None) -> Dataset:
     """
     folder = local_folder(data_dir) or cache_folder()
     path = folder / "omniglot" / "omniglot28.npz"
-    if not path.is_file():
+    if not present(path):
         raise FileNotFoundError(
             f"{path} does not exist and cannot be downloaded: "
             "put it into FOLDER/omniglot and name FOLDER by --data-dir or JVI_DATA"
         )
     images, drawer = _read(path)
-    images = images.reshape(len(images), -1) / np.float32(255)
-    parts = (drawer <= 14, drawer == 15, drawer >= 16)
+    images = images.reshape(len(images), -1)
+    chosen = (drawer <= 14, drawer == 15, drawer >= 16)
+    parts = (images[part] / np.float32(255) for part in chosen)
     split = "by drawer: 1 to 14, 15, 16 to 20"
-    return Dataset("omniglot", *(images[part] for part in parts), (28, 28), split=split)
+    return Dataset("omniglot", *parts, (28, 28), split=split)
 
 
 def _read(path):
     """`images` and `drawer` of the file, checked."""
     try:
-        arrays = read_arrays(path, keep=ARRAYS.__contains__)
+        content = read_file(path, 2 * LIMIT)
+        arrays = parse_contents(content, path, (LIMIT, LIMIT), ARRAYS.__contains__).arrays
         problem = "" if arrays.keys() == ARRAYS else "it has no images or no drawer"
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         problem = str(error).removeprefix(f"{path}: ")
     if problem:
         raise ValueError(f"{path} is damaged or not an Omniglot file: {problem}")

@@ -8,26 +8,39 @@ PREFIX.h5, PREFIX.safetensors  parameters alone
 """
 
 import itertools
+import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
 from chainer.serializers import DictionarySerializer, NpzDeserializer
 
-from jvi.compat.arrays import read_arrays, read_metadata, write_safetensors
-from jvi.compat.meta import dump_meta, from_texts, read_meta, to_texts
+from jvi.compat.arrays import Contents, read_arrays, read_contents, write_safetensors
+from jvi.compat.meta import check_options, dump_meta, from_texts, read_meta, to_texts
 from jvi.compat.options import SIZES
+from jvi.compat.reading import present, read_file, stamp
 from jvi.files import atomic_write
 from jvi.models import of_spec
 from jvi.models.mlp import MLP
 
-__all__ = ["ModelFiles", "outputs", "read_model", "read_snapshot", "torch_name", "write_model"]
+__all__ = [
+    "ModelFiles",
+    "outputs",
+    "read_model",
+    "read_parameters",
+    "read_snapshot",
+    "torch_name",
+    "write_model",
+]
 
 SNAPSHOT = "snapshot_bestvalobj"
 ENDINGS = (f"/{SNAPSHOT}", ".h5", ".safetensors")
 
 # Where a file may hold the parameters: a trainer's snapshot, one of "jvi+elbo", or the model alone.
 PATHS = ("updater/model:main/", "updater/model:elbo/", "")
+ATTEMPTS = 5  # to read files that another program is replacing
 MAX_SPEC = 200  # characters of --model in a meta file
 _TRAINER = ("updater/", "extensions/", "extension_triggers/", "stop_trigger/", "_snapshot_elapsed")
 
@@ -51,6 +64,8 @@ class ModelFiles(NamedTuple):
         As given to ``train.py --vae-type``, where known.
     notes : list of str
         What the user should be told, a line each.
+    metadata : dict of str to str
+        The text entries in the header of a safetensors file; else empty.
     """
 
     prefix: str
@@ -60,6 +75,7 @@ class ModelFiles(NamedTuple):
     link: Any
     vae_type: str | None
     notes: list
+    metadata: Mapping = MappingProxyType({})
 
 
 def read_model(prefix, link=None):
@@ -89,22 +105,21 @@ def read_model(prefix, link=None):
         at.
     """
     prefix, (path, *others) = _locate(prefix)
-    arrays = read_arrays(path, _is_parameter)
-    meta, notes = _meta(prefix, path)
+    found, meta, notes = _read(prefix, path, _is_parameter)
     if link is None:
-        link = _link(prefix, path, arrays, meta)
-    where, parameters = _parameters(path, arrays, link)
+        link = _link(prefix, path, found.arrays, meta)
+    where, parameters = _parameters(path, found.arrays, link)
     if path.name != SNAPSHOT:
         _check_same(path, others, parameters, link)
     _fill(link, parameters)
     notes += _sizes(prefix, path, meta, link)
     vae_type = meta.get("--vae-type")
-    if not isinstance(vae_type, str):
-        vae_type = "jvi+elbo" if where == PATHS[1] else None
+    if vae_type is None and where == PATHS[1]:
+        vae_type = "jvi+elbo"
     if where and vae_type and (where == PATHS[1]) != (vae_type == "jvi+elbo"):
         notes.append(f"{path}: {where} is not where --vae-type {vae_type!a} has its parameters")
     notes += _not_finite(path, parameters)
-    return ModelFiles(prefix, path, meta, parameters, link, vae_type, notes)
+    return ModelFiles(prefix, path, meta, parameters, link, vae_type, notes, found.metadata)
 
 
 def read_snapshot(prefix, link=None):
@@ -114,15 +129,18 @@ def read_snapshot(prefix, link=None):
 
     Raises as `read_model`, also where there are parameters without a snapshot.
     """
-    path = Path(prefix) if Path(prefix).is_file() else _locate(prefix, ENDINGS[:1])[1][0]
-    arrays = read_arrays(path)
+    path = Path(prefix) if _is_named(prefix) else _locate(prefix, ENDINGS[:1])[1][0]
+    (arrays, _), meta, _ = _read(_prefix(path), path)
     if "updater/iteration" not in arrays:
         raise ValueError(f"{path}: not a trainer's snapshot (updater/iteration is missing)")
     found = {name: array for name, array in arrays.items() if _is_parameter(name)}
-    if link is None:
-        link = _link(_prefix(path), path, found, _meta(_prefix(path), path)[0])
-    _parameters(path, found, link)
+    _parameters(path, found, link or _link(_prefix(path), path, found, meta))
     return arrays
+
+
+def read_parameters(path, link):
+    """The parameters of `link` in one file, as `read_model` has them."""
+    return _parameters(path, read_arrays(path, _is_parameter), link)[1]
 
 
 def write_model(path, files, torch=False):
@@ -155,12 +173,19 @@ def outputs(path, files):
     """The files that `write_model` writes: `path`, and a meta file where that is needed."""
     path = Path(path)
     meta_path = Path(f"{_prefix(path)}.meta.yaml")
-    there = meta_path.is_file() and (
-        meta_path.resolve() == Path(f"{files.prefix}.meta.yaml").resolve()
-        or meta_path.read_bytes() == dump_meta(files.meta).encode()
-    )
-    needed = files.meta and path.suffix != ".safetensors" and not there
+    needed = files.meta and path.suffix != ".safetensors" and not _has_meta(meta_path, files)
     return [path, meta_path] if needed else [path]
+
+
+def _has_meta(path, files):
+    """Whether `path` is the meta file of `files`, or says the same."""
+    if os.path.realpath(path) == os.path.realpath(f"{files.prefix}.meta.yaml"):
+        return present(path)
+    expected = dump_meta(files.meta).encode()
+    try:
+        return read_file(path, len(expected)) == expected
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def _write_snapshot(path, files, torch):
@@ -199,15 +224,20 @@ def torch_name(name):
 def _locate(prefix, endings=ENDINGS):
     """(prefix, paths of the files that hold the parameters, the one to read first)."""
     path = Path(prefix)
-    if path.is_file() and not path.name.endswith(".meta.yaml"):
+    if _is_named(path) and not path.name.endswith(".meta.yaml"):
         return _prefix(path), [path]
     prefix = str(path).removesuffix(".meta.yaml")
     tried = [Path(prefix + ending) for ending in endings]
-    found = [path for path in tried if path.is_file()]
+    found = [path for path in tried if present(path)]
     if not found:
         looked = ", ".join(map(str, tried))
         raise FileNotFoundError(f"{prefix}: no model there; looked for {looked}")
     return prefix, found
+
+
+def _is_named(path):
+    """Whether `path` is a file of its own, or should be, and not the prefix of others."""
+    return present(path) and not os.path.isdir(path)
 
 
 def _prefix(path):
@@ -245,9 +275,8 @@ def _mlp(arrays):
 
 def _said(prefix, path, spec):
     """The link, without parameters, that training arguments name."""
-    meta_path = Path(f"{prefix}.meta.yaml")
-    source = meta_path if meta_path.is_file() else path
-    if not isinstance(spec, str) or len(spec) > MAX_SPEC:
+    source = _source(prefix, path)
+    if len(spec) > MAX_SPEC:
         shown = ascii(spec)[:MAX_SPEC]
         raise ValueError(f"{source}: --model is {shown}, which is not NAME:key=value,…")
     try:
@@ -309,7 +338,7 @@ def _check_same(path, others, parameters, link):
     """Refuse other files under the name of `path` that hold other parameters."""
     for other in others:
         try:
-            found = _parameters(other, read_arrays(other, _is_parameter), link)[1]
+            found = read_parameters(other, link)
         except ValueError:
             found = {}
         for name, array in parameters.items():
@@ -327,15 +356,34 @@ def _fill(link, parameters):
     NpzDeserializer(parameters).load(link)  # also what is persistent without being a parameter
 
 
-def _meta(prefix, path):
+def _read(prefix, path, keep=None):
+    """(contents of `path`, training arguments, notes), all as they were at one moment."""
+    paths = path, f"{prefix}.meta.yaml"
+    for _ in range(ATTEMPTS):
+        before = [stamp(path) for path in paths]
+        found = read_contents(path, keep)
+        meta, notes = _meta(prefix, path, found)
+        if before == [stamp(path) for path in paths]:
+            return found, meta, notes
+    raise ValueError(f"{path}: is being replaced while it is read: try again")
+
+
+def _meta(prefix, path, found: Contents):
     """(training arguments, notes) from the meta file, else from the header of `path`."""
     meta_path = Path(f"{prefix}.meta.yaml")
-    stored = from_texts(read_metadata(path), path)
-    meta = read_meta(meta_path) if meta_path.is_file() else stored
+    stored = from_texts(found.metadata, path)
+    meta = read_meta(meta_path) if present(meta_path) else stored
+    check_options(meta, _source(prefix, path))
     notes = []
     if stored and to_texts(stored) != to_texts(meta):
         notes.append(f"{path}: its header and {meta_path} disagree; the latter is used")
     return meta, notes
+
+
+def _source(prefix, path):
+    """The file that training arguments come from."""
+    meta_path = Path(f"{prefix}.meta.yaml")
+    return meta_path if present(meta_path) else path
 
 
 def _sizes(prefix, path, meta, link):

@@ -204,6 +204,7 @@ def test_sampling_errors_need_enough_samples(model, x, num_samples, known):
     assert np.isnan(result.per_image["pareto_k"]).all()
 
 
+@pytest.mark.slow
 def test_sampling_errors_are_the_spread_between_replications(model, x):
     """Over 200: a standard deviation from them is known to 5%, the jackknife's rather too large."""
     names = ["vae", "elbo", "iwae", "jvi-1", "jvi-2", "is"]

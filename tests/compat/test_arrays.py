@@ -16,7 +16,7 @@ import pytest
 import safetensors.numpy as safetensors_numpy
 
 from jvi.compat import arrays as module
-from jvi.compat.arrays import read_arrays, read_metadata, write_safetensors
+from jvi.compat.arrays import parse_contents, read_arrays, read_contents, write_safetensors
 
 ARRAYS = {
     "encode/qlin0/W": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -53,6 +53,15 @@ def safetensors(path, header, data):
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
     return path
+
+
+def read_metadata(path):
+    return read_contents(path).metadata
+
+
+def read_up_to(limit, path):
+    """`read_arrays`, of so many bytes at most."""
+    return parse_contents(path.read_bytes(), path, (limit, limit)).arrays
 
 
 def refusal(path):
@@ -431,7 +440,7 @@ def test_a_zip_bomb(cheap, tmp_path):
             archive.filelist.append(info)
         archive._didModify = True
     assert path.stat().st_size < 300_000
-    assert "in total" in refusal(path)
+    assert "within another member" in refusal(path)
 
 
 def test_a_member_that_declares_100_gigabytes(cheap, tmp_path):
@@ -513,8 +522,8 @@ def test_the_limit_of_each_kind_is_what_it_is_called_with(tmp_path, monkeypatch)
         message = refusal(path)
         assert "'a'" in message and "at most 10000" in message
         with pytest.raises(ValueError, match="at most 15999"):
-            read_arrays(path, limit=15_999)
-        assert same(read_arrays(path, limit=20_000)["a"], array)
+            read_up_to(15_999, path)
+        assert same(read_up_to(20_000, path)["a"], array)
 
 
 def test_the_limit_is_of_all_arrays_together(tmp_path):
@@ -524,8 +533,8 @@ def test_the_limit_is_of_all_arrays_together(tmp_path):
     hdf5(tmp_path / "a.h5", lambda file: file.update(arrays))
     for path in tmp_path.iterdir():
         with pytest.raises(ValueError, match="in total"):
-            read_arrays(path, limit=15_999)
-        assert read_arrays(path, limit=16_500).keys() == arrays.keys()
+            read_up_to(15_999, path)
+        assert read_up_to(16_500, path).keys() == arrays.keys()
 
 
 def zip64(directory, count, start):
@@ -558,7 +567,7 @@ def test_the_directory_of_a_large_archive(cheap, tmp_path):
 def test_an_npz_of_more_than_2_gib(tmp_path):
     np.savez(tmp_path / "a.npz", a=np.arange(2**28, dtype=np.float64), b=np.ones(3))
     assert "at most" in refusal(tmp_path / "a.npz")
-    found = read_arrays(tmp_path / "a.npz", limit=2**32)
+    found = read_up_to(2**32, tmp_path / "a.npz")
     assert found["a"][-1] == 2**28 - 1 and same(found["b"], np.ones(3))
 
 

@@ -520,6 +520,7 @@ def test_threads_import_chainer_together():
     assert python(code) == "{('7.8.1', 'relu')}"
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_first():
     """Whoever imports Chainer imports the shim before: each in a process that has neither."""
     folders = {"jvi": ROOT / "jvi", "jvi.compat": ROOT / "compat", "jvi.scripts": ROOT / "scripts"}

@@ -195,9 +195,9 @@ def hdf5_worker(folder, start, stop):
     from jvi.compat import arrays
     from jvi.compat.hdf5 import read_hdf5
 
-    def read(path, limits):
+    def read(content, path, limits):
         try:
-            return read_hdf5(path, *limits)
+            return dict(read_hdf5(path, *limits))
         except Exception as error:  # as the child process of read_arrays does
             raise ValueError(f"{path}: {error!a}") from None
 

@@ -400,8 +400,8 @@ def test_a_plain_name_is_a_data_set_of_the_package(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["mine", "mine.csv", ""])
 def test_an_unknown_name_says_how_a_file_is_named(name):
     assert refusal(jvi.load_dataset, name) == (
-        f"unknown data set {name!r}: choose one of digits, mnist, omniglot, or name a file with "
-        f"its ending (.npz, .npy, .gz, .idx, -ubyte) or folder (./{name})"
+        f"unknown data set {name!r}: choose one of {', '.join(datasets.DATASETS)}, or name a file "
+        f"with its ending (.npz, .npy, .gz, .idx, -ubyte) or folder (./{name})"
     )
 
 

@@ -350,3 +350,48 @@ def test_route_scales_every_array_of_a_tuple():
     (F.sum(out[0]) + 2 * F.sum(out[1])).backward()
     np.testing.assert_allclose(a.grad, np.broadcast_to(route.scale[:, :, None], a.shape))
     np.testing.assert_allclose(b.grad, np.broadcast_to(2 * route.scale[:, :, None], b.shape))
+
+
+# --- sizes that do not fit ------------------------------------------------------------------------
+
+
+def zeros(*shape):
+    return np.zeros(shape, np.float32)
+
+
+def adam_arrays(*sizes):
+    return [zeros(size) for size in sizes]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("adam", [*adam_arrays(9, 9, 1, 9), (0.1, 0.1), 0.1, 1e-8]),
+        ("adam", [*adam_arrays(9, 9, 9, 1), (0.1, 0.1), 0.1, 1e-8]),
+        ("adam", [*adam_arrays(9, 9, 9, 10), (0.1, 0.1), 0.1, 1e-8]),
+        ("adam", [*adam_arrays(9, 1, 9, 9), (0.1, 0.1), 0.1, 1e-8]),
+        ("adam", [*adam_arrays(1, 9, 9, 9), (0.1, 0.1), 0.1, 1e-8]),
+        ("adam", [zeros(3, 3), zeros(3, 3), zeros(9), zeros(3, 3), (0.1, 0.1), 0.1, 1e-8]),
+        ("bernoulli", [zeros(2, 5), zeros(3, 2, 5), zeros(1), True]),
+        ("bernoulli", [zeros(2, 1), zeros(3, 2, 5), zeros(5), True]),
+        ("bernoulli", [zeros(1, 5), zeros(3, 2, 5), zeros(5), True]),
+        ("bernoulli", [zeros(2, 5), zeros(3, 2, 1), zeros(5), True]),
+        ("crelu", [zeros(4, 3), zeros(1)]),
+        ("crelu", [zeros(4, 3), zeros(4)]),
+        ("crelu_backward", [zeros(4, 6), zeros(4, 4), None]),
+        ("crelu_backward", [zeros(4, 6), zeros(1, 6), None]),
+        ("crelu_backward", [zeros(4, 6), zeros(4, 6), zeros(1)]),
+        ("crelu_backward", [zeros(4, 6), zeros(4, 6), zeros()]),
+        ("absolute_beside", [zeros(4, 3), zeros(1), zeros(4, 2)]),
+        ("absolute_beside", [zeros(4, 3), zeros(3), zeros(1, 2)]),
+        ("times_sign", [zeros(4, 2), zeros(4, 3)]),
+        ("times_sign", [zeros(1, 3), zeros(4, 3)]),
+    ],
+)
+def test_arrays_of_sizes_that_do_not_fit_are_refused_untouched(kernels, name, arguments):
+    """Compiled loops would read and write beyond them: a heap was corrupted so."""
+    before = [np.copy(a) for a in arguments if isinstance(a, np.ndarray)]
+    with pytest.raises(ValueError, match=f"{name}: arrays of shapes"):
+        getattr(kernels, name)(*arguments)
+    after = [a for a in arguments if isinstance(a, np.ndarray)]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))

@@ -337,7 +337,12 @@ class NoDensity(MLP):
         (SBN(6, 1, 3), "iwae", 4, "iwae needs draws of z that can be differentiated, which sbn"),
         (SBN(6, 1, 3), "dreg", 4, "choose an estimator for discrete latents, such as reinforce"),
         (MLP(6, 4, 2), "jvi-clip:order=4", 4, "the jackknife of 4 samples has orders 0 to 3"),
-        (NoDensity(6, 4, 2), "dreg", 4, "dreg:alpha=0.0 needs the density of q.* at any z, which mlp does"),
+        (
+            NoDensity(6, 4, 2),
+            "dreg",
+            4,
+            "alpha=0.0 needs the density of q.* at any z, which mlp does",
+        ),
     ],
 )
 def test_what_does_not_go_together_is_one_sentence(link, objective, num_samples, message):

@@ -19,6 +19,7 @@ adam(param, grad, m, v, rates, step, eps)
     -step m / (sqrt(v) + eps). CuPy's takes the step's number and the learning rate instead of
     `step`, as arrays on the device.
 
+Arrays of sizes that do not fit are refused with ValueError, before anything is read or written.
 A nan in stays a nan out. Numba is used for float32 where it is installed: scripts/benchmark.py
 tells what it is worth.
 """

@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from chainer import backend
 
+from jvi.functions.kernels.shapes import fit
+
 __all__ = [
     *("absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "log_density"),
     *("log_density_backward", "normals", "sample", "sample_backward", "source"),
@@ -129,6 +131,7 @@ def standard_log_density_backward(g, z):
 
 def adam(param, grad, m, v, rates, t, lr, eps):
     """Adam's step number `t`, int64, with learning rate `lr`, float64, both on the device, (1,)."""
+    fit("adam", (grad.shape, m.shape, v.shape), (param.shape,) * 3)
     blocks, numbers = min(WIDE, -(-grad.size // WIDE)), map(float, (*rates, eps))
     arrays = [grad, t], [lr, param, m, v]
     _launch("adam", blocks, *arrays, grad.size, *numbers, threads=WIDE, dtype=grad.dtype)

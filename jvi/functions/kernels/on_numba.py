@@ -6,6 +6,8 @@ What is compiled gives up Python's lock, so that every core works on rows of its
 import numpy as np
 from numba import njit
 
+from jvi.functions.kernels.shapes import fit, fit_columns
+
 __all__ = ["absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "times_sign"]
 
 compiled = njit(
@@ -40,6 +42,7 @@ def _exp_minus(a):
 
 
 def bernoulli(x, logits, bias, residual):
+    fit("bernoulli", (logits.shape[1:], bias.shape), (x.shape, x.shape[1:]))
     out = np.empty(logits.shape[:2], np.float32)
     _bernoulli(x, logits, bias, out, residual)
     return out
@@ -68,6 +71,7 @@ def _bernoulli(x, logits, bias, out, residual):
 
 
 def crelu(h, bias):
+    fit("crelu", bias.shape, h.shape[1:])
     out = np.empty((len(h), 2 * h.shape[1]), np.float32)
     _crelu(h, bias, out)
     return out
@@ -86,6 +90,9 @@ def _crelu(h, bias, out):
 
 
 def crelu_backward(g, out, scale):
+    fit("crelu_backward", out.shape, g.shape)
+    if scale is not None:
+        fit("crelu_backward", scale.shape, g.shape[:1])
     d = np.empty((len(g), g.shape[1] // 2), np.float32)
     scale = np.broadcast_to(ONE, len(g)) if scale is None else scale
     _crelu_backward(g, out, np.ascontiguousarray(scale), d)
@@ -106,6 +113,7 @@ def _crelu_backward(g, out, scale, d):
 
 
 def absolute_beside(h, bias, z):
+    fit("absolute_beside", (bias.shape, z.shape[:1]), (h.shape[1:], h.shape[:1]))
     out = np.empty((len(h), h.shape[1] + z.shape[1]), np.float32)
     _absolute_beside(h, bias, z, out)
     return out
@@ -123,8 +131,13 @@ def _absolute_beside(h, bias, z, out):
             rest[j] = z[i, j]
 
 
-@compiled
 def times_sign(g, h):
+    fit_columns("times_sign", g, h)
+    _times_sign(g, h)
+
+
+@compiled
+def _times_sign(g, h):
     for i in range(len(h)):
         row, other = g[i], h[i]
         for j in range(len(other)):
@@ -133,6 +146,7 @@ def times_sign(g, h):
 
 
 def adam(param, grad, m, v, rates, step, eps):
+    fit("adam", (grad.shape, m.shape, v.shape), (param.shape,) * 3)
     flat = (array.reshape(-1) for array in (param, grad, m, v))
     _adam(*flat, *map(np.float32, (*rates, step, eps)))
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from jvi.functions.kernels.shapes import fit, fit_columns
+
 __all__ = ["absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "times_sign"]
 
 # Rows of logits that are worked on at a time: more would leave the caches, fewer cost calls.
@@ -19,6 +21,7 @@ def bernoulli(x, logits, bias, residual):
     One transcendental function per pixel serves value and derivative, and because the arguments of
     the logarithms lie in [1/2, 1], sixteen are multiplied before one logarithm is taken.
     """
+    fit("bernoulli", (logits.shape[1:], bias.shape), (x.shape, x.shape[1:]))
     num_samples, num_points, _ = logits.shape
     signs = 2 * x - 1
     out = np.empty((num_samples, num_points), logits.dtype)
@@ -65,6 +68,7 @@ def _sum_of_logs(factors):
 
 
 def crelu(h, bias):
+    fit("crelu", bias.shape, h.shape[1:])
     half = h.shape[1]
     h += bias
     out = np.empty((len(h), 2 * half), h.dtype)
@@ -74,6 +78,9 @@ def crelu(h, bias):
 
 
 def crelu_backward(g, out, scale):
+    fit("crelu_backward", out.shape, g.shape)
+    if scale is not None:
+        fit("crelu_backward", scale.shape, g.shape[:1])
     half = g.shape[1] // 2
     # Products with masks: np.where branches on random signs, which takes ten times as long.
     d = g[:, :half] * (out[:, :half] > 0)
@@ -84,6 +91,7 @@ def crelu_backward(g, out, scale):
 
 
 def absolute_beside(h, bias, z):
+    fit("absolute_beside", (bias.shape, z.shape[:1]), (h.shape[1:], h.shape[:1]))
     half = h.shape[1]
     h += bias
     out = np.empty((len(h), half + z.shape[1]), h.dtype)
@@ -93,10 +101,12 @@ def absolute_beside(h, bias, z):
 
 
 def times_sign(g, h):
+    fit_columns("times_sign", g, h)
     g[:, : h.shape[1]] *= np.sign(h)
 
 
 def adam(param, grad, m, v, rates, step, eps):
+    fit("adam", (grad.shape, m.shape, v.shape), (param.shape,) * 3)
     flat = [array.reshape(-1) for array in (param, grad, m, v)]
     for start in range(0, param.size, PART):
         _adam_part(*(array[start : start + PART] for array in flat), *rates, step, eps)

@@ -1,0 +1,15 @@
+"""The sizes that the arrays of each kernel must have: loops that are compiled do not look."""
+
+__all__ = ["fit", "fit_columns"]
+
+
+def fit(kernel, found, needed):
+    """Raise ValueError where shapes, or tuples of them, are not those that are needed."""
+    if found != needed:
+        raise ValueError(f"{kernel}: arrays of shapes {found}, where {needed} are needed")
+
+
+def fit_columns(kernel, g, h):
+    """Raise ValueError unless `g` has the rows of `h`, and its columns or more."""
+    if len(g) != len(h) or g.shape[1] < h.shape[1]:
+        raise ValueError(f"{kernel}: arrays of shapes {g.shape} and {h.shape} do not fit")
