@@ -9,7 +9,7 @@ from jvi.functions import (
     gaussian_sample,
     standard_normal_log_density,
 )
-from jvi.models.layers import Affine, check_images
+from jvi.models.layers import Affine, GaussianLayers, TanhLayers, check_images
 from jvi.spec import Spec
 
 __all__ = ["Burda"]
@@ -45,11 +45,11 @@ class Burda(chainer.Chain):
         self.num_latent = SIZES[layers][-1][1]
         upwards, downwards, below = chainer.ChainList(), chainer.ChainList(), num_pixels
         for hidden, latent in SIZES[layers]:
-            upwards.append(_Gaussian(below, hidden, latent, rng))
+            upwards.append(GaussianLayers(below, hidden, latent, rng))
             if downwards:
-                downwards.append(_Gaussian(latent, hidden, below, rng))
+                downwards.append(GaussianLayers(latent, hidden, below, rng))
             else:
-                downwards.append(_Hidden(latent, hidden, rng))
+                downwards.append(TanhLayers(latent, hidden, rng))
             below = latent
         with self.init_scope():
             self.encode, self.decode = upwards, downwards
@@ -112,33 +112,6 @@ class Burda(chainer.Chain):
         for below, layer in zip(_layers(z), list(self.encode)[1:], strict=False):
             means.append(layer(below)[0].array.mean(axis=0))
         return means
-
-
-class _Hidden(chainer.Chain):
-    """Two tanh layers."""
-
-    def __init__(self, num_in, hidden, rng):
-        super().__init__()
-        with self.init_scope():
-            self.lin0 = Affine(num_in, hidden, rng)
-            self.lin1 = Affine(hidden, hidden, rng)
-
-    def forward(self, h):
-        return F.tanh(self.lin1(F.tanh(self.lin0(h))))
-
-
-class _Gaussian(_Hidden):
-    """Two tanh layers, then mean and log-variance."""
-
-    def __init__(self, num_in, hidden, num_out, rng):
-        super().__init__(num_in, hidden, rng)
-        with self.init_scope():
-            self.lin_mu = Affine(hidden, num_out, rng)
-            self.lin_ln_var = Affine(hidden, num_out, rng)
-
-    def forward(self, h):
-        h = super().forward(h)
-        return self.lin_mu(h), self.lin_ln_var(h)
 
 
 def _layers(z):

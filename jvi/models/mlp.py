@@ -2,22 +2,20 @@
 
 import chainer
 import chainer.functions as F
-from scipy.special import ndtri
 
 from jvi.functions import (
     crelu_decoder_log_density,
     crelu_encoder,
-    gaussian_log_density,
-    gaussian_sample,
     standard_normal_log_density,
 )
+from jvi.models.gaussian_latent import GaussianLatent
 from jvi.models.layers import Affine, check_images
 from jvi.spec import Spec
 
 __all__ = ["MLP"]
 
 
-class MLP(chainer.Chain):
+class MLP(GaussianLatent):
     """Gaussian encoder and Bernoulli decoder with a standard normal prior (Nowozin 2018).
 
     q is (mean, log-variance), each (N, D); z has shape (K, N, D). Links and parameters have the
@@ -33,8 +31,6 @@ class MLP(chainer.Chain):
         to fill.
     """
 
-    reparameterised = True
-
     def __init__(self, num_pixels, hidden: int = 128, latent: int = 16, rng=None):
         super().__init__()
         self.spec = Spec("mlp", {"pixels": num_pixels, "hidden": hidden, "latent": latent})
@@ -43,45 +39,19 @@ class MLP(chainer.Chain):
             self.encode = _Encoder(num_pixels, hidden, latent, rng)
             self.decode = _Decoder(num_pixels, hidden, latent, rng)
 
-    def num_points(self, x):
-        return len(x)
-
     def check(self, x):
         return check_images(x, self.num_pixels, self.xp)
 
     def infer(self, x):
         return self.encode(x)
 
-    def draw(self, q, source, num_samples):
-        z = gaussian_sample(*q, source.normal((num_samples, *q[0].shape)))
-        return z, gaussian_log_density(z, *q)
-
     def log_joint(self, x, z):
         layers = self.decode.plin0, self.decode.plin1, self.decode.plin2
         log_px = crelu_decoder_log_density(x, z, *_parameters(layers))
         return log_px, standard_normal_log_density(z)
 
-    def log_q(self, q, z):
-        return gaussian_log_density(z, *q)
-
-    def kl(self, q):
-        mean, ln_var = q
-        return 0.5 * F.sum(mean * mean + F.exp(ln_var) - ln_var - 1.0, axis=-1)
-
-    def draw_prior(self, source, num_samples, num_points):
-        return source.normal((num_samples, num_points, self.num_latent))
-
-    def prior_quantile(self, u):
-        return ndtri(u).astype("float32")
-
     def mean(self, z):
         return F.sigmoid(self.decode(z))
-
-    def typical(self, q):
-        return F.expand_dims(chainer.as_variable(q[0]), 0)
-
-    def latent_means(self, q, z):
-        return [chainer.as_variable(q[0]).array]
 
 
 class _Encoder(chainer.Chain):
