@@ -90,6 +90,7 @@ def in_wheel(path):
 
 def test_an_editable_install_maps_compat_and_scripts(checkout, tmp_path):
     """As after `make install`: everything comes from the checkout, and a script runs as a file."""
+    pytest.importorskip("pip", reason="pip is not installed")
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]
     wheel = build("editable", checkout, tmp_path)
     run(sys.executable, *install, str(tmp_path / "site"), str(wheel), cwd=tmp_path)
