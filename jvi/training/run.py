@@ -88,8 +88,17 @@ def _run(trainer, files, prefix, in_place):
             for path in (files.latest, files.meta):
                 path.unlink(missing_ok=True)
         raise Diverged(f"{error}; {_good(saver, files)}; try a smaller --lr") from None
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as error:
+        if not _interrupted(error):
+            raise
         raise Ended(_left(saver, files, prefix, older)) from None
+
+
+def _interrupted(error):
+    """Whether an error is an interruption, or what a library raised as it ended for one."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _good(saver, files):

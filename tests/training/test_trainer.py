@@ -17,6 +17,7 @@ from jvi.engine import devices, threads
 from jvi.models.files import read_model, read_snapshot
 from jvi.models.model import load
 from jvi.training.checkpoints import SELECTED_BY, check_output, files_of, resume
+from jvi.training.run import Ended, run
 from jvi.training.step import Diverged
 from jvi.training.trainer import build_trainer, validate
 
@@ -269,3 +270,18 @@ def test_pieces_and_cores_change_nothing(tmp_path, data, monkeypatch, options, w
     for entry, whole in zip(values[0], log_of(tmp_path / "whole"), strict=True):
         # the noise of validation is drawn by the piece
         assert entry["main/obj"] == pytest.approx(whole["main/obj"], rel=1e-5)
+
+
+def test_an_error_that_an_interruption_causes_is_an_interruption(tmp_path, data):
+    """zipfile, interrupted while it writes, raises a ValueError of its own as it closes."""
+    trainer = trainer_for(tmp_path / "m", data, epochs=2)
+
+    def fail(trainer):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise ValueError("seek of closed file")
+
+    trainer.extend(fail, name="fail", trigger=(1, "epoch"), priority=1)
+    with pytest.raises(Ended, match="interrupted after epoch 1: continue with --resume"):
+        run(trainer, tmp_path / "m")
