@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jvi.compat.reading import present, read_file
+from jvi.compat.reading import read_file
 from jvi.datasets import mnist
 from jvi.datasets.dataset import Dataset
-from jvi.datasets.fetch import cache_folder, fetch, local_folder
+from jvi.datasets.fetch import obtain
 from jvi.datasets.idx import parse_idx, unpacked
 
 __all__ = ["load"]
@@ -80,15 +80,9 @@ def load(data_dir: str | Path | None = None) -> Dataset:
 
 def _images(file, data_dir):
     """One file's images as float32 rows, from the user's folder or by way of the cache."""
-    folder, zipped = local_folder(data_dir), f"{file.name}.gz"
-    if folder is None:
-        urls = [f"{mirror}/{zipped}" for mirror in MIRRORS]
-        target = cache_folder() / "fashion-mnist" / zipped
-        return fetch(target, urls, partial(_read_published, file), ADVICE)
-    for path in (folder / "fashion-mnist" / zipped, folder / "fashion-mnist" / file.name):
-        if present(path):
-            return _read(file, path)
-    raise FileNotFoundError(f"{folder / 'fashion-mnist' / zipped} does not exist: {ADVICE}")
+    names = f"{file.name}.gz", file.name
+    readers = partial(_read, file), ADVICE, partial(_read_published, file)
+    return obtain(names, "fashion-mnist", data_dir, MIRRORS, *readers)
 
 
 def _read_published(file, path):

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from jvi.compat.reading import present
 from jvi.files import atomic_write
 
-__all__ = ["cache_folder", "fetch", "local_folder"]
+__all__ = ["cache_folder", "fetch", "local_folder", "obtain"]
 
 
 def local_folder(data_dir: str | Path | None = None) -> Path | None:
@@ -37,6 +37,45 @@ def cache_folder() -> Path:
     import pooch
 
     return Path(pooch.os_cache("jvi"))
+
+
+def obtain(
+    names: Iterable[str],
+    folder: str,
+    data_dir: str | Path | None,
+    mirrors: Iterable[str],
+    read: Callable[[Path], Any],
+    advice: str,
+    read_published: Callable[[Path], Any] | None = None,
+) -> Any:
+    """What `read` returns of a published file: the user's own, else by way of the cache.
+
+    Parameters
+    ----------
+    names : iterable of str
+        What the file may be called in the user's folder; the mirrors and the cache have the first.
+    folder : str
+        Of the data set, in the user's folder and in the cache.
+    data_dir : str or Path, optional
+        As for `local_folder`.
+    mirrors, read, advice
+        As for `fetch`; mirrors without the file's name.
+    read_published : callable, optional
+        Instead of `read` for what was downloaded, where that can be checked more strictly.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is no such file, in the user's folder or on any mirror.
+    """
+    paths, local = [Path(folder) / name for name in names], local_folder(data_dir)
+    if local is None:
+        urls = [f"{mirror}/{paths[0].name}" for mirror in mirrors]
+        return fetch(cache_folder() / paths[0], urls, read_published or read, advice)
+    for path in paths:
+        if present(local / path):
+            return read(local / path)
+    raise FileNotFoundError(f"{local / paths[0]} does not exist: {advice}")
 
 
 def fetch(target: Path, urls: Iterable[str], read: Callable[[Path], Any], advice: str) -> Any:

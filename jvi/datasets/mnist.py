@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jvi.compat.reading import present
 from jvi.datasets.dataset import Dataset
-from jvi.datasets.fetch import cache_folder, fetch, local_folder
+from jvi.datasets.fetch import obtain
 from jvi.datasets.idx import parse_idx, read_bounded
 
 __all__ = ["load"]
@@ -77,14 +76,8 @@ def load(data_dir: str | Path | None = None) -> Dataset:
 
 def _images(file, data_dir):
     """One file's images as float32 rows, from the user's folder or by way of the cache."""
-    folder, zipped = local_folder(data_dir), f"{file.name}.gz"
-    if folder is None:
-        urls = [f"{mirror}/{zipped}" for mirror in MIRRORS]
-        return fetch(cache_folder() / "mnist" / zipped, urls, partial(_read, file), ADVICE)
-    for path in (folder / "mnist" / zipped, folder / "mnist" / file.name):
-        if present(path):
-            return _read(file, path)
-    raise FileNotFoundError(f"{folder / 'mnist' / zipped} does not exist: {ADVICE}")
+    names = f"{file.name}.gz", file.name
+    return obtain(names, "mnist", data_dir, MIRRORS, partial(_read, file), ADVICE)
 
 
 def _read(file, path):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jvi.compat.reading import present, read_file
+from jvi.compat.reading import read_file
 from jvi.datasets.dataset import Dataset, as_it_is
-from jvi.datasets.fetch import cache_folder, fetch, local_folder
+from jvi.datasets.fetch import obtain
 
 __all__ = ["load"]
 
@@ -85,16 +85,8 @@ def load(data_dir: str | Path | None = None) -> Dataset:
 
 def _images(file, data_dir):
     """One file's images as float32 rows, from the user's folder or by way of the cache."""
-    folder = local_folder(data_dir)
-    if folder is None:
-        urls = [f"{mirror}/{file.name}" for mirror in MIRRORS]
-        return fetch(
-            cache_folder() / "static-mnist" / file.name, urls, partial(_read, file), ADVICE
-        )
-    path = folder / "static-mnist" / file.name
-    if not present(path):
-        raise FileNotFoundError(f"{path} does not exist: {ADVICE}")
-    return _read(file, path)
+    read = partial(_read, file)
+    return obtain([file.name], "static-mnist", data_dir, MIRRORS, read, ADVICE)
 
 
 def _read(file, path):
