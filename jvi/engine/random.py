@@ -104,6 +104,29 @@ class Given:
     uniform = normal
 
 
+DTYPES = {"normal": np.float32, "uniform": np.float64}
+
+
+def _fill(rng, kind, out):
+    """Fill an array with random numbers of a kind."""
+    if kind == "normal":
+        rng.standard_normal(dtype=np.float32, out=out)
+    else:
+        rng.random(out=out)
+
+
+class _Counting:
+    """A source that hands out its array number 0, 1, …: `_take` gets the kind and the shape."""
+
+    taken = 0
+
+    def normal(self, shape):
+        return self._take("normal", shape)
+
+    def uniform(self, shape):
+        return self._take("uniform", shape)
+
+
 class BatchSource:
     """Numbers for a whole batch from one stream, which parts of the batch take their share of.
 
@@ -136,15 +159,9 @@ class BatchSource:
             return self.drawn[index]
 
 
-class _Part:
+class _Part(_Counting):
     def __init__(self, batch, rows, taken):
         self.batch, self.rows, self.taken = batch, rows, taken
-
-    def normal(self, shape):
-        return self._take("normal", shape)
-
-    def uniform(self, shape):
-        return self._take("uniform", shape)
 
     def _take(self, kind, shape):
         self.taken += 1
@@ -190,15 +207,9 @@ class PointSource:
         return self.streams[index][place]
 
 
-class _PointPart:
+class _PointPart(_Counting):
     def __init__(self, whole, places):
-        self.whole, self.places, self.taken = whole, places, 0
-
-    def normal(self, shape):
-        return self._take("normal", shape)
-
-    def uniform(self, shape):
-        return self._take("uniform", shape)
+        self.whole, self.places = whole, places
 
     def _take(self, kind, shape):
         self.taken += 1
@@ -209,18 +220,7 @@ class _PointPart:
         return array if self.whole.device is None else self.whole.device.send(array)
 
 
-DTYPES = {"normal": np.float32, "uniform": np.float64}
-
-
-def _fill(rng, kind, out):
-    """Fill an array with random numbers of a kind."""
-    if kind == "normal":
-        rng.standard_normal(dtype=np.float32, out=out)
-    else:
-        rng.random(out=out)
-
-
-class DeviceSource:
+class DeviceSource(_Counting):
     """Numbers drawn on a GPU by counter: of (key, iteration, array, sample, data point) alone.
 
     Parameters
@@ -234,7 +234,7 @@ class DeviceSource:
     """
 
     def __init__(self, key: int, iteration: Any, first_sample: int = 0, first_point: int = 0):
-        self.key, self.iteration, self.taken = key, iteration, 0
+        self.key, self.iteration = key, iteration
         self.first = first_sample, first_point
 
     def rows(self, rows: slice) -> "DeviceSource":
@@ -243,18 +243,12 @@ class DeviceSource:
         part.taken = self.taken
         return part
 
-    def normal(self, shape):
-        return self._take("normals", shape)
-
-    def uniform(self, shape):
-        return self._take("uniforms", shape)
-
-    def _take(self, kernel, shape):
+    def _take(self, kind, shape):
         from jvi.functions.kernels import on_cupy
 
         self.taken += 1
         key = self.key + (self.taken - 1) * 0x9E3779B97F4A7C15  # another key for another array
         key = (key + 2**63) % 2**64 - 2**63
         flat = shape[0], shape[1], int(np.prod(shape[2:]))
-        draw = getattr(on_cupy, kernel)
+        draw = {"normal": on_cupy.normals, "uniform": on_cupy.uniforms}[kind]
         return draw(flat, key, self.iteration, *self.first).reshape(shape)
