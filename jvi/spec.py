@@ -8,11 +8,19 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-__all__ = ["Spec", "number_of", "options_of", "parse", "split"]
+__all__ = ["LEARNED", "Learnable", "Spec", "number_of", "options_of", "parse", "split"]
 
-TYPES = {int: "a whole number", float: "a number", str: "a word"}
+LEARNED = "learned"  # in the place of a value that training is to find
+Learnable = float | Literal["learned"]
+
+TYPES = {
+    int: "a whole number",
+    float: "a number",
+    str: "a word",
+    Learnable: f'a number or "{LEARNED}"',
+}
 
 # What Python takes for a number is more: spaces, underscores, +, all scripts' digits, inf and nan.
 NUMBERS = {
@@ -34,7 +42,7 @@ class Spec(NamedTuple):
 
 
 def options_of(make: Callable) -> dict[str, tuple[type, Any]]:
-    """(type, default) of each option of `make`: its parameters annotated as int, float or str."""
+    """(type, default) of each option of `make`: its parameters annotated with a key of `TYPES`."""
     return {
         name: (parameter.annotation, parameter.default)
         for name, parameter in inspect.signature(make).parameters.items()
@@ -102,10 +110,10 @@ def number_of(text: str, kind: type) -> Any:
 
 
 def _value(where: str, text: str, kind: type) -> Any:
-    if kind is str:
+    if kind is str or (kind is Learnable and text == LEARNED):
         value = text if text.isascii() and len(text) < 100 else None
     else:
-        value = number_of(text, kind)
+        value = number_of(text, float if kind is Learnable else kind)
     if value is None:
         raise ValueError(f"{where} must be {TYPES[kind]}, not {text[:50]!a}")
     if kind is int and abs(value) > MOST:

@@ -62,7 +62,7 @@ class Gaussian:
         log_w = cls.log_joint(x, z, cls.theta) - cls.log_q(x, z, cls.phi)
         bound, (model, path, score) = estimator(name).with_bound(log_w)
         by_theta = model * (x - cls.theta * z) * z
-        by_phi = 0.0
+        by_phi = np.zeros(3)  # where no route is used, as asleep
         if path is not None:
             along_z = (x - cls.theta * z) * cls.theta - z + (z - cls.phi * x)
             by_phi = by_phi + path * along_z * x

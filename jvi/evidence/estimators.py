@@ -12,19 +12,30 @@ function, in the module of its route, and its line in `ESTIMATORS`; `estimator` 
 name. docs/estimators.md says what each is unbiased for.
 """
 
+import inspect
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jvi.evidence import pathwise, score_function, total_derivative
 from jvi.evidence.arrays import Array, float64, float64_context
 from jvi.evidence.weights import Weights
-from jvi.spec import Spec, parse
+from jvi.spec import LEARNED, Spec, parse
 
-__all__ = ["ESTIMATORS", "PATH", "SCORE", "TOTAL", "Estimator", "Rule", "Weights", "estimator"]
+__all__ = [
+    "ESTIMATORS",
+    "PATH",
+    "SCORE",
+    "SLEEP",
+    "TOTAL",
+    "Estimator",
+    "Rule",
+    "Weights",
+    "estimator",
+]
 
 # How log q(z|x) enters: by its total derivative (score = -path, the gradient of one scalar where
-# path = model), through the samples alone, or at fixed samples alone.
-TOTAL, PATH, SCORE = "total", "path", "score"
+# path = model), through the samples alone, at fixed samples alone, or at the model's own data.
+TOTAL, PATH, SCORE, SLEEP = "total", "path", "score", "sleep"
 
 
 class Rule(NamedTuple):
@@ -35,7 +46,7 @@ class Rule(NamedTuple):
     function : callable
         Of (log_w, options), called within `float64_context` with float64 log-weights.
     route : str
-        One of `TOTAL`, `PATH` and `SCORE`: how log q enters.
+        One of `TOTAL`, `PATH`, `SCORE` and `SLEEP`: how log q enters.
     source : str
         Who found it.
     auxiliary : str or None
@@ -61,19 +72,40 @@ class Estimator(NamedTuple):
     spec: Spec
     rule: Rule
 
-    def __call__(self, log_w: Array) -> Weights:
+    def __call__(self, log_w: Array, **now: Any) -> Weights:
         """The gradient weights of `log_w`, shape (K, N)."""
-        return self.with_bound(log_w)[1]
+        return self.with_bound(log_w, **now)[1]
 
-    def with_bound(self, log_w: Array) -> tuple[Array, Weights]:
-        """The value of the bound, shape (N,), in nats, and the gradient weights."""
+    def with_bound(self, log_w: Array, **now: Any) -> tuple[Array, Weights]:
+        """The value of the bound, shape (N,), in nats, and the gradient weights.
+
+        Parameters
+        ----------
+        log_w : array, shape (K, N)
+        **now : float or array
+            Values in the place of options, as of those that are learned or change while training.
+            `kl` is the weight that log p(z) - log q(z|x) has in `log_w`: see `weighs_kl`.
+        """
+        if self.route == TOTAL:
+            now.pop("kl", None)  # a total derivative holds for whatever log-weights are
         with float64_context(log_w):
-            return self.rule.function(float64(log_w), **self.spec.options)
+            return self.rule.function(float64(log_w), **(self.spec.options | now))
 
     @property
     def route(self) -> str:
-        """One of `TOTAL`, `PATH` and `SCORE`."""
+        """One of `TOTAL`, `PATH`, `SCORE` and `SLEEP`."""
         return self.rule.route
+
+    @property
+    def weighs_kl(self) -> bool:
+        """Whether log p(z) - log q(z|x) may have a weight, for annealing."""
+        known = inspect.signature(self.rule.function).parameters
+        return self.route == TOTAL or "kl" in known
+
+    @property
+    def learned(self) -> str | None:
+        """The option whose value training finds."""
+        return next((key for key, value in self.spec.options.items() if value == LEARNED), None)
 
     @property
     def num_auxiliary(self) -> int:
@@ -142,5 +174,6 @@ ESTIMATORS = {
     "ovis": Rule(score_function.ovis, SCORE, "Liévin et al. 2020; biased for gamma > 0"),
     "ovis-mc": Rule(score_function.ovis_mc, SCORE, "Liévin et al. 2020", auxiliary="aux"),
     "rws": Rule(score_function.rws, SCORE, "Bornschein & Bengio 2015; Le et al. 2019"),
+    "wake-sleep": Rule(score_function.wake_sleep, SLEEP, "Hinton et al. 1995"),
     "tvo": Rule(score_function.tvo, SCORE, "Masrani et al. 2019"),
 }

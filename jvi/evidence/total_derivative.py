@@ -3,7 +3,7 @@
 Where model and encoder ascend the same bound, all three weights are its derivative by log w.
 """
 
-from jvi.evidence.arrays import Array, at_most, namespace
+from jvi.evidence.arrays import Array, namespace
 from jvi.evidence.jackknife import jackknife_and_weights
 from jvi.evidence.weights import (
     Found,
@@ -11,8 +11,10 @@ from jvi.evidence.weights import (
     elbo_bound,
     iwae_bound,
     normalised_weights,
+    renyi_bound,
     total,
 )
+from jvi.spec import Learnable
 
 __all__ = [
     "ciwae",
@@ -24,7 +26,6 @@ __all__ = [
     "miwae",
     "piwae",
     "renyi",
-    "renyi_bound",
 ]
 
 
@@ -75,8 +76,14 @@ def piwae(log_w: Array, *, groups: int = 2) -> Found:
     return iwae_bound(log_w), total(normalised_weights(log_w), weights)
 
 
-def ciwae(log_w: Array, *, beta: float = 0.5) -> Found:
-    """beta ELBO + (1 - beta) IWAE (Rainforth et al. 2018)."""
+def ciwae(log_w: Array, *, beta: Learnable = 0.5) -> Found:
+    """beta ELBO + (1 - beta) IWAE (Rainforth et al. 2018).
+
+    With "learned" training learns it, too (M'Charrak et al. 2021). As IWAE is the larger, that
+    drives it to 0.
+    """
+    if isinstance(beta, str):
+        raise ValueError("ciwae:beta=learned needs its value, which training has")
     check_between_0_and_1("ciwae:beta", beta)
     bound = beta * elbo_bound(log_w) + (1.0 - beta) * iwae_bound(log_w)
     return bound, total(beta / log_w.shape[0] + (1.0 - beta) * normalised_weights(log_w))
@@ -88,22 +95,6 @@ def renyi(log_w: Array, *, alpha: float = 0.5) -> Found:
     0 is IWAE, and the limit at 1, where it is refused, the ELBO; below 0 it is above IWAE.
     """
     return renyi_bound(log_w, alpha, "renyi"), total(normalised_weights((1.0 - alpha) * log_w))
-
-
-def renyi_bound(log_w: Array, alpha: float, name: str) -> Array:
-    """The bound of `renyi`, shape (N,); as exact near alpha = 1 as elsewhere.
-
-    Raises
-    ------
-    ValueError
-        For alpha = 1, naming the estimator.
-    """
-    if alpha == 1:
-        raise ValueError(f"{name}:alpha must not be 1, where the Rényi bound is the ELBO: use elbo")
-    xp, power = namespace(log_w), 1.0 - alpha
-    largest = (xp.max if power > 0 else xp.min)(log_w, axis=0)
-    below = at_most(power * (log_w - largest), 0.0)
-    return largest + xp.log1p(xp.mean(xp.expm1(below), axis=0)) / power
 
 
 def _in_groups(log_w, groups, name):

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from jvi.evidence import bounds
-from jvi.evidence.arrays import Array, namespace
+from jvi.evidence.arrays import Array, at_most, namespace
 
 __all__ = [
     "Found",
@@ -22,6 +22,7 @@ __all__ = [
     "log_sum_exp",
     "log_without",
     "normalised_weights",
+    "renyi_bound",
     "total",
 ]
 
@@ -48,6 +49,26 @@ def total(model: Array, path: Any = None) -> Weights:
     return Weights(model, path, -path)
 
 
+def renyi_bound(log_w: Array, alpha: Any, name: str) -> Array:
+    """log mean(w^(1 - alpha)) / (1 - alpha), shape (N,); as exact near alpha = 1 as elsewhere.
+
+    An `alpha` that is an array, as in a recorded step on a GPU, is not looked at: it must be below
+    1.
+
+    Raises
+    ------
+    ValueError
+        For alpha = 1, naming the estimator.
+    """
+    looked_at = isinstance(alpha, int | float)
+    if looked_at and alpha == 1:
+        raise ValueError(f"{name}:alpha must not be 1, where the Rényi bound is the ELBO: use elbo")
+    xp, power = namespace(log_w), 1.0 - alpha
+    largest = (xp.min if looked_at and power < 0 else xp.max)(log_w, axis=0)
+    below = at_most(power * (log_w - largest), 0.0)
+    return largest + xp.log1p(xp.mean(xp.expm1(below), axis=0)) / power
+
+
 def log_without(log_w: Array) -> Array:
     """log(1 - v) for the normalised weights v, shape (K, N): what is left without each sample.
 
@@ -66,7 +87,7 @@ def check_several(log_w: Array, name: str) -> int:
     return log_w.shape[0]
 
 
-def check_between_0_and_1(option: str, value: float) -> None:
-    """Refuse any other value of an option, NAME:key."""
-    if not 0 <= value <= 1:
+def check_between_0_and_1(option: str, value: Any) -> None:
+    """Refuse any other value of an option, NAME:key; an array is not looked at."""
+    if isinstance(value, int | float) and not 0 <= value <= 1:
         raise ValueError(f"{option} must be between 0 and 1, not {value}")

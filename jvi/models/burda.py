@@ -9,7 +9,7 @@ from jvi.functions import (
     gaussian_sample,
     standard_normal_log_density,
 )
-from jvi.models.layers import Affine, GaussianLayers, TanhLayers, check_images
+from jvi.models.layers import Affine, GaussianLayers, TanhLayers, check_images, draw_binary
 from jvi.spec import Spec
 
 __all__ = ["Burda"]
@@ -100,6 +100,9 @@ class Burda(chainer.Chain):
 
     def mean(self, z):
         return F.sigmoid(self.pixels(self.decode[0](_layers(z)[0])))
+
+    def draw_x(self, z, source):
+        return draw_binary(self.mean(z), source)
 
     def typical(self, q):
         z = [F.expand_dims(chainer.as_variable(q[0]), 0)]

@@ -7,7 +7,7 @@ import chainer.functions as F
 
 from jvi.functions import bernoulli_log_density, standard_normal_log_density
 from jvi.models.gaussian_latent import GaussianLatent
-from jvi.models.layers import Affine, Halve, Twice, check_images
+from jvi.models.layers import Affine, Halve, Twice, check_images, draw_binary
 from jvi.spec import Spec
 
 __all__ = ["Conv"]
@@ -57,6 +57,9 @@ class Conv(GaussianLatent):
 
     def mean(self, z):
         return F.sigmoid(self.decode(z))
+
+    def draw_x(self, z, source):
+        return draw_binary(self.mean(z), source)
 
 
 class _Encoder(chainer.Chain):

@@ -32,6 +32,10 @@ class GaussianLatent(chainer.Chain):
         mean, ln_var = q
         return 0.5 * F.sum(mean * mean + F.exp(ln_var) - ln_var - 1.0, axis=-1)
 
+    def kl_of_units(self, q):
+        mean, ln_var = q
+        return 0.5 * (mean * mean + F.exp(ln_var) - ln_var - 1.0)
+
     def draw_prior(self, source, num_samples, num_points):
         return source.normal((num_samples, num_points, self.num_latent))
 

@@ -55,6 +55,10 @@ class GaussianToy(GaussianLatent):
         mean, ln_var = q
         return super().kl((mean - self.mu, ln_var))
 
+    def kl_of_units(self, q):
+        mean, ln_var = q
+        return super().kl_of_units((mean - self.mu, ln_var))
+
     def draw_prior(self, source, num_samples, num_points):
         return super().draw_prior(source, num_samples, num_points) + self.mu.array
 
@@ -63,6 +67,9 @@ class GaussianToy(GaussianLatent):
 
     def mean(self, z):
         return chainer.as_variable(z)
+
+    def draw_x(self, z, source):
+        return chainer.as_variable(z).array + source.normal(z.shape)
 
     def log_evidence(self, x):
         away = (x - self.mu.array).astype("float64")

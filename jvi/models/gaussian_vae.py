@@ -52,3 +52,7 @@ class GaussianVAE(GaussianLatent):
 
     def mean(self, z):
         return self.columns(self.decode(z))
+
+    def draw_x(self, z, source):
+        mean = self.mean(z).array
+        return mean + self.xp.exp(0.5 * self.ln_var.array) * source.normal(mean.shape)

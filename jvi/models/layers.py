@@ -116,6 +116,12 @@ def bias(size, rng=None):
     return chainer.Parameter(_unset((size,)) if rng is None else np.zeros(size, np.float32))
 
 
+def draw_binary(mean, source):
+    """Binary draws, float32, of pixels with these means, (K, N, …), an array or Variable."""
+    mean = chainer.as_variable(mean).array
+    return (source.uniform(mean.shape) < mean).astype(np.float32)
+
+
 def _unset(shape):
     """NaN of a shape, in the memory of one number: a size in a file costs nothing."""
     return np.broadcast_to(np.float32(np.nan), shape)

@@ -83,6 +83,10 @@ class Mixture(chainer.Chain):
         means = SPACING * self.xp.arange(self.num_latent, dtype=z.dtype)
         return F.sum(z * means, axis=-1, keepdims=True)
 
+    def draw_x(self, z, source):
+        mean = self.mean(z).array
+        return mean + SCALE * source.normal(mean.shape)
+
     def typical(self, q):
         best = chainer.as_variable(q).array.argmax(axis=-1)
         return self.xp.eye(self.num_latent, dtype="float32")[best][None]
@@ -93,6 +97,9 @@ class Mixture(chainer.Chain):
     def log_evidence(self, x):
         log_joint = _log_joints(x, F.log_softmax(self._prior_logits(), axis=-1).array)
         return _log_sum_exp(log_joint)[:, 0]
+
+    def l2_errors(self, x):
+        return _distances(self, x, true_prior(self.num_latent))
 
     def _prior_logits(self):
         return F.expand_dims(self.prior, 0)
@@ -135,11 +142,17 @@ def l2_errors(link: Mixture, x: Any, prior: Any = None) -> L2Errors:
         The true one; `true_prior` unless given.
     """
     prior = true_prior(link.num_latent) if prior is None else np.asarray(prior, np.float64)
+    away, prior_away = _distances(link, x, prior)
+    return L2Errors(float(away.mean()), float(prior_away))
+
+
+def _distances(link, x, prior):
+    """‖q(z|x) - p(z|x)‖₂ of each data point, shape (N,), and ‖p(z) - `prior`‖₂."""
     found = _softmax(host(link.prior.array))
     with chainer.no_backprop_mode():
         q = _softmax(host(link.infer(link.check(x)).array))
     away = np.linalg.norm(q - posterior(host(x), prior), axis=-1)
-    return L2Errors(float(away.mean()), float(np.linalg.norm(found - prior)))
+    return away, np.linalg.norm(found - prior)
 
 
 def posterior(x: np.ndarray, prior: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from jvi.functions import (
     standard_normal_log_density,
 )
 from jvi.models.gaussian_latent import GaussianLatent
-from jvi.models.layers import Affine, check_images
+from jvi.models.layers import Affine, check_images, draw_binary
 from jvi.spec import Spec
 
 __all__ = ["MLP"]
@@ -52,6 +52,9 @@ class MLP(GaussianLatent):
 
     def mean(self, z):
         return F.sigmoid(self.decode(z))
+
+    def draw_x(self, z, source):
+        return draw_binary(self.mean(z), source)
 
 
 class _Encoder(chainer.Chain):

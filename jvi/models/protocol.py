@@ -11,12 +11,15 @@ __all__ = ["CAPABILITIES", "LatentVariableModel", "first", "lacking", "take", "t
 CAPABILITIES = {
     "log_q": "the density of q(z|x) at any z",
     "kl": "the KL divergence of q(z|x) from the prior in closed form",
+    "kl_of_units": "that divergence unit by unit",
     "draw_prior": "draws from the prior",
+    "draw_x": "draws from p(x|z)",
     "mean": "the mean of p(x|z)",
     "typical": "a typical z of each data point",
     "latent_means": "the means of q(z|x)",
     "prior_quantile": "quantiles of the prior of each latent unit",
     "log_evidence": "the exact log p(x)",
+    "l2_errors": "the distances of q(z|x) and the prior from the true ones",
 }
 
 
@@ -31,12 +34,16 @@ class LatentVariableModel(Protocol):
 
     log_q(q, z)             log q(z|x), differentiable in q, parameters and z
     kl(q)                   Variable, shape (N,)
+    kl_of_units(q)          Variable, shape (N, D): its summands
     draw_prior(source, K, N)   z
+    draw_x(z, source)       x for each z, array (K, N, …)
     mean(z)                 Variable, shape (K, N, …): the mean of p(x|z)
     typical(q)              z with K = 1: what pictures of reconstructions are made from
     latent_means(q, z)      list of arrays (N, D), one for each stochastic layer
     prior_quantile(u)       z at the quantiles u in (0, 1) of the prior, unit by unit, shape u.shape
     log_evidence(x)         array, shape (N,): exact
+    l2_errors(x)            arrays, shapes (N,) and (): of q(z|x) and of the prior, where the true
+                            ones are known
     """
 
     spec: Spec  # name and sizes, enough to build it again; saved beside the parameters

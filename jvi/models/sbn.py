@@ -6,7 +6,7 @@ import chainer
 import chainer.functions as F
 
 from jvi.functions import bernoulli_log_density, bernoulli_sample
-from jvi.models.layers import Affine, bias, check_images
+from jvi.models.layers import Affine, bias, check_images, draw_binary
 from jvi.spec import Spec
 
 __all__ = ["SBN"]
@@ -87,6 +87,9 @@ class SBN(chainer.Chain):
 
     def mean(self, z):
         return F.sigmoid(self.decode[0](_layers(z)[0]))
+
+    def draw_x(self, z, source):
+        return draw_binary(self.mean(z), source)
 
     def typical(self, q):
         z = [(chainer.as_variable(q).array > 0).astype("float32")[None]]

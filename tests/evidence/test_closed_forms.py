@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from jvi.evidence.estimators import ESTIMATORS, estimator
+from jvi.evidence.estimators import ESTIMATORS, TOTAL, estimator
 
 COLUMNS = [
     [0.0, 0.0, 0.0, 0.0],
@@ -130,8 +130,58 @@ def controlled(control):
     return lambda w: [signal(w, k) - control(w, k) for k in range(len(w))]
 
 
-def vimco(mean):
-    return controlled(lambda w, k: iwae([*w[:k], mean(without(w, k)), *w[k + 1 :]]))
+def vimco(mean, bound=iwae):
+    return controlled(lambda w, k: bound([*w[:k], mean(without(w, k)), *w[k + 1 :]]))
+
+
+# Of the Rényi bound and with a weight of log p(z) - log q(z|x): the bound's own derivatives.
+
+
+def share(bound, w, k):
+    """The derivative of a bound by log w_k."""
+    return first(bound)(w)[k]
+
+
+def powers(bound, control, kl=1):
+    """bound - kl u_k - c_k."""
+    return lambda w: [bound(w) - kl * share(bound, w, k) - control(w, k) for k in range(len(w))]
+
+
+def replaced_by(mean, bound):
+    return lambda w, k: bound([*w[:k], mean(without(w, k)), *w[k + 1 :]])
+
+
+def ovis_of_powers(gamma, alpha, kl=1):
+    """Its control variate has the bound without the sample; at gamma = 0 the constant is left."""
+    bound, scale = renyi(alpha), 1 / (1 - alpha)
+
+    def control(w, k):
+        constant = scale * (1 - gamma) * (1 - 1 / Decimal(len(w))).ln()
+        return bound(without(w, k)) - gamma * share(bound, w, k) + constant
+
+    return powers(bound, control, kl)
+
+
+def ovis_mc_of_powers(alpha, kl=1):
+    bound = renyi(alpha)
+
+    def weights(w):
+        def signal(w, k):
+            return bound(w) - kl * share(bound, w, k)
+
+        def control(k):
+            return sum(signal([*w[:2][:k], aux, *w[:2][k + 1 :]], k) for aux in w[2:]) / 2
+
+        return [*(signal(w[:2], k) - control(k) for k in range(2)), 0, 0]
+
+    return weights
+
+
+def part_doubly(bound, kl):
+    """u_k less kl times its own derivative by log w_k."""
+    return lambda w: [
+        (1 - kl) * u + kl * b for u, b in zip(first(bound)(w), doubly(bound)(w), strict=True)
+    ]
 
 
 def arithmetic(w):
@@ -213,7 +263,26 @@ EXPECTED = {
     "ovis:gamma=0.5": (normalised, None, ovis(HALF)),
     "ovis:gamma=1": (normalised, None, ovis(1)),
     "ovis-mc:aux=2": (samples(normalised), None, ovis_mc),
+    "reinforce:alpha=0.5": (first(renyi(HALF)), None, powers(renyi(HALF), lambda w, k: 0)),
+    **{
+        f"vimco:alpha=0.5,mean={mean.__name__}": (
+            first(renyi(HALF)),
+            None,
+            # The mean is of powers, so that the arithmetic one leaves the others' bound.
+            powers(renyi(HALF), replaced_by(of_powers, renyi(HALF))),
+        )
+        for mean, of_powers in (
+            (arithmetic, lambda w: arithmetic([each**HALF for each in w]) ** 2),
+            (geometric, geometric),
+        )
+    },
+    **{
+        f"ovis:alpha=0.5,gamma={gamma}": (first(renyi(HALF)), None, ovis_of_powers(gamma, HALF))
+        for gamma in (Decimal(0), HALF, Decimal(1))
+    },
+    "ovis-mc:aux=2,alpha=0.5": (samples(first(renyi(HALF))), None, ovis_mc_of_powers(HALF)),
     "rws": (normalised, None, normalised),
+    "wake-sleep": (normalised, None, None),
     "tvo:partitions=2,log10-beta=-1": (
         tvo_weights(lambda beta: (1, beta)),
         None,
@@ -222,16 +291,42 @@ EXPECTED = {
 }
 
 
+KL = Decimal("0.3")
+WEIGHED = {
+    "stl": (first(iwae), first(iwae), None),
+    "dreg": (first(iwae), part_doubly(iwae, KL), None),
+    "renyi-dreg:alpha=0.5": (first(renyi(HALF)), part_doubly(renyi(HALF), KL), None),
+    "jvi-dreg": (first(jvi), part_doubly(jvi, KL), None),
+    "jvi-clip": (EXPECTED["jvi-clip"][0], part_doubly(iwae, KL), None),
+    "reinforce": (normalised, None, powers(iwae, lambda w, k: 0, KL)),
+    "vimco": (normalised, None, powers(iwae, replaced_by(geometric, iwae), KL)),
+    "ovis:gamma=0.5,alpha=0.5": (first(renyi(HALF)), None, ovis_of_powers(HALF, HALF, KL)),
+    "ovis-mc:aux=2,alpha=0.5": (samples(first(renyi(HALF))), None, ovis_mc_of_powers(HALF, KL)),
+}
+
+
 def test_every_estimator_has_its_definition():
     assert {name.partition(":")[0] for name in EXPECTED} == ESTIMATORS.keys()
+    weighing = {name for name in ESTIMATORS if estimator(name).weighs_kl}
+    there = {name.partition(":")[0] for name in WEIGHED}
+    assert there == {name for name in weighing if ESTIMATORS[name].route != TOTAL}
 
 
 @pytest.mark.parametrize("column", COLUMNS, ids=str)
 @pytest.mark.parametrize("name", EXPECTED)
 def test_weights_are_those_of_the_definition(name, column):
-    found = estimator(name)(np.array(column)[:, None])
+    check(estimator(name)(np.array(column)[:, None]), EXPECTED[name], column)
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=str)
+@pytest.mark.parametrize("name", WEIGHED)
+def test_so_they_are_where_the_kl_part_has_a_weight(name, column):
+    check(estimator(name)(np.array(column)[:, None], kl=float(KL)), WEIGHED[name], column)
+
+
+def check(found, expected, column):
     w = [Decimal(each).exp() for each in column]
-    for weights, definition in zip(found, EXPECTED[name], strict=True):
+    for weights, definition in zip(found, expected, strict=True):
         assert (weights is None) == (definition is None)
         if definition is not None:
             expected = [float(each) for each in definition(w)]

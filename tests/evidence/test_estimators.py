@@ -48,7 +48,7 @@ DOUBLY_REPARAMETERISED = {
     "jvi-dreg": lambda w: jvi.jackknife(w, 1),
 }
 
-IWAE = ["stl", "rws-dreg", "reinforce", "vimco", "ovis", "rws"]
+IWAE = ["stl", "rws-dreg", "reinforce", "vimco", "ovis", "rws", "wake-sleep"]
 
 
 def tvo(log_w, order=None):

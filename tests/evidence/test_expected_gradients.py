@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jvi
-from jvi.evidence.estimators import ESTIMATORS, SCORE, estimator
+from jvi.evidence.estimators import ESTIMATORS, SCORE, SLEEP, TOTAL, estimator
 
 ROWS = 4  # of log_w
 RENYI = 0.3
@@ -36,21 +36,27 @@ class Gaussian:
         )
 
     @classmethod
-    def log_w(cls, z, parameters):
+    def log_w(cls, z, parameters, kl=1.0):
         theta, mu, log_sigma = parameters
         noise = (z - mu) / math.exp(log_sigma)
-        constant = log_sigma - 0.5 * math.log(2 * math.pi)
-        return -0.5 * ((cls.x - theta * z) ** 2 + z**2 - noise**2) + constant
+        log_px = -0.5 * (cls.x - theta * z) ** 2 - 0.5 * math.log(2 * math.pi)
+        return log_px + kl * (0.5 * (noise**2 - z**2) + log_sigma)
 
     @classmethod
-    def routes(cls, z):
+    def routes(cls, z, kl=1.0):
         """What each route's weights multiply, by parameter: lists of (K, N) arrays or 0."""
         theta, mu, log_sigma = cls.start
         sigma = math.exp(log_sigma)
         noise = (z - mu) / sigma
-        along = (cls.x - theta * z) * theta - z + noise / sigma
+        along = (cls.x - theta * z) * theta + kl * (noise / sigma - z)
         model = [(cls.x - theta * z) * z, 0.0, 0.0]
         return model, [0.0, along, along * sigma * noise], [0.0, noise / sigma, noise**2 - 1]
+
+
+class Finely(Gaussian):
+    """With the more nodes that weights of a wider spread need."""
+
+    nodes = 18
 
 
 class Bits:
@@ -71,12 +77,12 @@ class Bits:
         return (z * np.log(on) + (1 - z) * np.log(1 - on)).sum(-1)
 
     @classmethod
-    def log_w(cls, z, parameters):
-        theta = parameters[:2]
-        return -0.5 * (cls.x - z @ theta) ** 2 - math.log(4) - cls.log_q(z, parameters)
+    def log_w(cls, z, parameters, kl=1.0):
+        log_px = -0.5 * (cls.x - z @ parameters[:2]) ** 2
+        return log_px - kl * (math.log(4) + cls.log_q(z, parameters))
 
     @classmethod
-    def routes(cls, z):
+    def routes(cls, z, kl=1.0):
         theta, on = cls.start[:2], 1 / (1 + np.exp(-cls.start[2:]))
         off = (cls.x - z @ theta)[..., None] * z
         score = z - on
@@ -95,20 +101,20 @@ def gradient(function, at, step=1e-5):
     return np.array([(function(at + each) - function(at - each)) / (2 * step) for each in steps])
 
 
-def mean_of(bound, model, rows):
+def mean_of(bound, model, rows, kl=1.0):
     """The gradient of a bound's mean; every parameter moves the draws and their weights."""
 
     def mean(parameters):
         z, probability = model.outcomes(parameters, rows)
-        return probability @ bound(model.log_w(z, parameters))
+        return probability @ bound(model.log_w(z, parameters, kl))
 
     return gradient(mean, model.start)
 
 
-def towards_posterior(model, rows):
-    """E Σ v_k h_k: minus the gradient of IWAE's mean by a q whose draws stay where they are."""
+def towards_posterior(model, rows, bound=jvi.iwae, kl=1.0):
+    """E Σ v_k h_k: minus the gradient of a bound's mean by a q whose draws stay where they are."""
     z, probability = model.outcomes(model.start, rows)
-    return -gradient(lambda p: probability @ jvi.iwae(model.log_w(z, p)), model.start)
+    return -gradient(lambda p: probability @ bound(model.log_w(z, p, kl)), model.start) / kl
 
 
 def renyi(log_w):
@@ -116,11 +122,13 @@ def renyi(log_w):
 
 
 @cache
-def exact(model):
+def exact(model, kl=1.0):
     """The gradients that TARGETS is about, by name."""
-    found = {f"L{rows}": mean_of(jvi.iwae, model, rows) for rows in (1, 2, 3, 4)}
-    found["renyi"] = mean_of(renyi, model, ROWS)
-    found["v h"] = towards_posterior(model, ROWS)
+    found = {f"L{rows}": mean_of(jvi.iwae, model, rows, kl) for rows in (1, 2, 3, 4)}
+    found["renyi"] = mean_of(renyi, model, ROWS, kl)
+    found["renyi of 2"] = mean_of(renyi, model, 2, kl)
+    found["v h"] = towards_posterior(model, ROWS, kl=kl)
+    found["renyi v h"] = towards_posterior(model, ROWS, renyi, kl)
     # Of means alone: the jackknife is 4 L4 - 3 times the mean L3 of the subsets of three.
     return found | {"jvi": 4 * found["L4"] - 3 * found["L3"]}
 
@@ -158,11 +166,25 @@ TARGETS = {
     "ovis:gamma=0.4": (L4, {"L4": 1, "v h": 0.4}),
     "ovis:gamma=1": (L4, {"L4": 1, "v h": 1}),
     "ovis-mc:aux=2": ({"L2": 1}, {"L2": 1}),
+    f"reinforce:alpha={RENYI}": ({"renyi": 1}, {"renyi": 1}),
+    f"vimco:alpha={RENYI}": ({"renyi": 1}, {"renyi": 1}),
+    f"vimco:mean=arithmetic,alpha={RENYI}": ({"renyi": 1}, {"renyi": 1}),
+    f"ovis:gamma=0,alpha={RENYI}": ({"renyi": 1}, {"renyi": 1}),
+    f"ovis:gamma=0.4,alpha={RENYI}": ({"renyi": 1}, {"renyi": 1, "renyi v h": 0.4}),
+    f"ovis-mc:aux=2,alpha={RENYI}": ({"renyi of 2": 1}, {"renyi of 2": 1}),
     "rws": (L4, {"v h": 1}),
+    "wake-sleep": (L4, None),
     "tvo:partitions=1": ({"L1": 1}, {"L1": 1}),
 }
+
+
+def weighs_kl(name):
+    return estimator(name).weighs_kl
+
+
 CASES = [(name, Gaussian) for name in TARGETS]
-CASES += [(name, Bits) for name in TARGETS if estimator(name).route == SCORE]
+CASES += [(name, Bits) for name in TARGETS if estimator(name).route in (SCORE, SLEEP)]
+KL = 0.6
 
 
 def test_every_estimator_has_its_target():
@@ -170,10 +192,10 @@ def test_every_estimator_has_its_target():
 
 
 @cache
-def outcomes(model, rows=ROWS):
+def outcomes(model, rows=ROWS, kl=1.0):
     """Draws, probability and log-weights of each column, at the model's own parameters."""
     z, probability = model.outcomes(model.start, rows)
-    return z, probability, model.log_w(z, model.start)
+    return z, probability, model.log_w(z, model.start, kl)
 
 
 def on_numpy(model, name):
@@ -204,11 +226,11 @@ def bring_back(weights):
     return [None if weight is None else np.asarray(weight) for weight in weights]
 
 
-def mean_gradient(model, weights, rows=ROWS):
+def mean_gradient(model, weights, rows=ROWS, kl=1.0):
     """Of the ascent direction that `weights` say, by parameter."""
     z, probability, _ = outcomes(model, rows)
     mean = np.zeros(len(model.start))
-    for weight, parts in zip(weights, model.routes(z), strict=True):
+    for weight, parts in zip(weights, model.routes(z, kl), strict=True):
         for i, part in enumerate(parts or []):
             if weight is not None:
                 mean[i] += probability @ (weight * part).sum(axis=0)
@@ -218,11 +240,32 @@ def mean_gradient(model, weights, rows=ROWS):
 @pytest.mark.parametrize("weights_on", [on_numpy, on_strict, on_jax])
 @pytest.mark.parametrize("name, model", CASES, ids=lambda each: getattr(each, "__name__", each))
 def test_the_mean_gradient_is_the_exact_one(name, model, weights_on):
-    found = mean_gradient(model, weights_on(model, name))
+    check(TARGETS[name], model, mean_gradient(model, weights_on(model, name)))
+
+
+# Sticking the landing leaves out the score of log q, which has the weight, too.
+WEIGHED = TARGETS | {"stl": (L4, {"L4": 1, "v h": KL})}
+
+
+@pytest.mark.parametrize(
+    "name, model",
+    [(name, Finely if model is Gaussian else model) for name, model in CASES if weighs_kl(name)],
+    ids=lambda each: getattr(each, "__name__", each),
+)
+def test_so_it_is_where_the_kl_part_has_a_weight(name, model):
+    """The exact ones are of the bounds of log p(x|z) + kl (log p(z) - log q(z|x))."""
+    rule = estimator(name)
+    weights = rule(outcomes(model, kl=KL)[2], kl=KL)
+    if rule.route == TOTAL:  # of log w, in which log q has the weight
+        weights = weights._replace(score=KL * weights.score)
+    check(WEIGHED[name], model, mean_gradient(model, weights, kl=KL), KL)
+
+
+def check(targets, model, found, kl=1.0):
     split = slice(None, model.num_model), slice(model.num_model, None)
-    for part, target in zip(split, TARGETS[name], strict=True):
+    for part, target in zip(split, targets, strict=True):
         if target is not None:
-            expected = sum(factor * exact(model)[key][part] for key, factor in target.items())
+            expected = sum(factor * exact(model, kl)[key][part] for key, factor in target.items())
             np.testing.assert_allclose(found[part], expected, rtol=0, atol=2e-8)
 
 

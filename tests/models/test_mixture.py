@@ -100,6 +100,8 @@ def test_posterior_and_l2_errors_are_those_of_le_et_al():
     away = [0.15, 0.05, 0.05, 0.15]
     assert l2_errors(link, X, prior).prior == pytest.approx(np.sqrt(np.square(away).sum()))
     assert l2_errors(link, X).prior == pytest.approx(np.linalg.norm(true_prior(C) - 0.25))
+    away, from_prior = link.l2_errors(X)
+    assert (away.mean(), from_prior) == pytest.approx(l2_errors(link, X)) and len(away) == len(X)
     assert true_prior(20) == pytest.approx((np.arange(20) + 5) / 290)
 
 
