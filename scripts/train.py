@@ -2,13 +2,16 @@
 
 Usage:
   train.py [options]
-  train.py (--list-models | --list-estimators)
+  train.py (--list-models | --list-estimators | --list-presets)
   train.py (-h | --help)
 
 Options:
   -h --help                    Show this help screen.
   --list-models                Print the models, their options with defaults, and sources.
   --list-estimators            Print the gradient estimators, the same way.
+  --list-presets               Print the presets, with the source of every value.
+  --preset <name>              Set-up of a paper: "burda2016", "rainforth2018", "lievin2020-sbn",
+                               "lievin2020-gmm" or "nowozin2018". Options given here replace its.
   -d <dataset>, --dataset <dataset>
                                Data set: "digits" (scikit-learn's, needs no download), "mnist",
                                "omniglot", or the path of an .npz, .npy or idx file
@@ -17,7 +20,8 @@ Options:
   -g <device>, --device <device>
                                Number of the GPU to train on, -1 for the CPU [default: -1].
   -e <epochs>, --epochs <epochs>
-                               Number of epochs to train [default: 1000].
+                               Number of epochs to train, with a schedule that has an end as many
+                               as it has; fewer break it off there [default: 1000].
   -b <batchsize>, --batchsize <batchsize>
                                Minibatch size, at most the training set [default: 8192].
   --fancy                      Refused: the public original code lacks this model variant.
@@ -25,8 +29,19 @@ Options:
                                are --nhidden and --nlatent; "burda:layers=2", … [default: mlp].
   --estimator <estimator>      NAME[:key=value,…]: the gradient estimator, as "iwae", "dreg" or
                                "jvi-clip:order=2"; instead of --vae-type.
-  --lr <lr>                    Learning rate [default: 1.0e-4].
-  --opt <opt>                  Optimizer: "sgd", "smorms3" or "adam" [default: smorms3].
+  --anneal <lines>             OPTION=START:END:EPOCHS[,…]: what changes in the first epochs, as the
+                               weight of the KL part, "kl=0:1:20", or an option of the estimator,
+                               "alpha=0.99:0:50".
+  --free-bits <nats>           What every latent unit's KL divergence costs at least; of the ELBO
+                               [default: 0].
+  --lr <lr>                    Learning rate of --schedule constant [default: 1.0e-4].
+  --schedule <schedule>        NAME[:key=value,…]: "constant", or "iwae", 3,280 epochs at falling
+                               rates, with its optimizer unless --opt is given; all its rates in
+                               40 epochs are "iwae:epochs=40" [default: constant].
+  --opt <opt>                  Optimizer, NAME[:key=value,…]: "sgd", "smorms3", "adam",
+                               "adam:beta1=0.9,beta2=0.999,eps=1e-8" [default: smorms3].
+  --clip <norm>                Scale longer gradients down to this norm; "none" or 0 does not
+                               [default: 4.0].
   --vae-type <vaetype>         The original's objectives: "vae", "iwae", "iwae++", "jvi",
                                "jvi+elbo" or "is" [default: vae].
   --vae-samples <zcount>       Number of samples per image [default: 1].
@@ -53,6 +68,7 @@ with the best validation IWAE bound), PREFIX/snapshot_latest (for --resume) and 
 Examples, the first as in the paper's README:
   train.py -d mnist -b 2048 --opt adam --vae-type jvi --vae-samples 8 --nhidden 300 --nlatent 40
   train.py --model sbn:layers=1,units=50 --estimator reinforce --vae-samples 8 --opt adam --lr 1e-3
+  train.py --preset rainforth2018 --estimator piwae:groups=8 --schedule iwae:epochs=40
 """
 
 from os.path import realpath
@@ -80,14 +96,17 @@ FIXED = ("--dataset", "--vae-type", "--opt", "--nhidden", "--nlatent", "--seed")
 # What a continued run does not take over from the one before.
 NOT_KEPT = ("--help", "--overwrite", "--quiet", "--resume", "--vis")
 
+LISTS = ("--list-models", "--list-estimators", "--list-presets")
+
 MOST_SAMPLES = 10**6  # K; the whole of a data point's samples is differentiated at once
 
 
 @command
 def main(argv=None):
     arguments, given = arguments_of(__doc__, argv)
-    if arguments["--list-models"] or arguments["--list-estimators"]:
-        print(_models() if arguments["--list-models"] else _estimators())
+    if any(arguments[option] for option in LISTS):
+        tables = zip(LISTS, (_models, _estimators, _presets), strict=True)
+        print(next(make for option, make in tables if arguments[option])())
     elif arguments["--fancy"]:
         raise UsageError("--fancy names a model variant that the public original code lacks")
     elif arguments["--resume"] is not None:
@@ -111,14 +130,21 @@ def _models():
 
 def _estimators():
     """The table of --list-estimators."""
-    from jvi.evidence.estimators import ESTIMATORS, PATH, SCORE, TOTAL
+    from jvi.evidence.estimators import ESTIMATORS, PATH, SCORE, SLEEP, TOTAL
 
     needs = {TOTAL: "continuous latents", PATH: "continuous latents, log_q", SCORE: "log_q"}
+    needs[SLEEP] = "log_q, draw_prior, draw_x"
     rows = [
         [name, _options(rule.function), needs[rule.route], rule.source]
         for name, rule in ESTIMATORS.items()
     ]
     return table(rows, ["estimator", "options", "needs", "source"])
+
+
+def _presets():
+    from jvi.training.presets import listing
+
+    return listing()
 
 
 def _options(make):
@@ -131,7 +157,10 @@ def _start(arguments, given):
     from jvi.models import build
     from jvi.models.model import Model
     from jvi.training.checkpoints import check_output
+    from jvi.training.presets import filled_in
 
+    with asked():
+        arguments = filled_in(arguments, given)
     settings, name = _settings(arguments, given), _model_name(arguments, given)
     _check_effects(arguments, given)
     device = number(arguments, "--device", least=-1)
@@ -209,6 +238,8 @@ def _continue(arguments, given):
     from jvi.training.checkpoints import resume, take_over
     from jvi.training.run import alone
 
+    if "--preset" in given:
+        raise UsageError("--preset is for a new model: a continued run has its own options")
     files = _source(arguments["--resume"])
     arguments = _kept(arguments, given, files)
     in_place = _place(arguments, given, files)
@@ -352,7 +383,7 @@ def _warn(files, settings):
 def _settings(arguments, given):
     """The run that the options describe, checked before anything is loaded."""
     from jvi.evidence.jackknife import MAX_ORDER
-    from jvi.training.optimizers import OPTIMIZERS
+    from jvi.training.optimizers import make_optimizer
     from jvi.training.trainer import Settings
 
     if "--estimator" in given and "--vae-type" in given:
@@ -361,20 +392,19 @@ def _settings(arguments, given):
         objective=_objective(arguments),
         num_samples=number(arguments, "--vae-samples", least=1, most=MOST_SAMPLES),
         optimizer=arguments["--opt"],
-        lr=number(arguments, "--lr", float),
+        lr=_rate(arguments, given),
         epochs=number(arguments, "--epochs", least=1),
         batch_size=number(arguments, "--batchsize", least=1),
         seed=seed(arguments),
         quiet=arguments["--quiet"],
         on_nan=arguments["--on-nan"],
+        schedule=arguments["--schedule"],
+        clip=0.0 if arguments["--clip"] == "none" else number(arguments, "--clip", float, least=0),
     )
     if settings.on_nan not in ("stop", "skip"):
         raise UsageError(f'--on-nan must be "stop" or "skip", not {settings.on_nan!a}')
-    if settings.optimizer not in OPTIMIZERS:
-        known = ", ".join(OPTIMIZERS)
-        raise UsageError(f"--opt: unknown optimizer {settings.optimizer!a}: choose from {known}")
-    if settings.lr <= 0:
-        raise UsageError(f"--lr must be positive, not {arguments['--lr']}")
+    with asked("--opt"):
+        make_optimizer(settings.optimizer, 1.0)
     order = settings.objective.estimator.spec.options.get("order", 0)
     if order > MAX_ORDER:
         raise UsageError(f"--estimator: the largest order is {MAX_ORDER}, not {order}")
@@ -383,18 +413,41 @@ def _settings(arguments, given):
     return settings
 
 
+def _rate(arguments, given):
+    """--lr where the schedule is constant; None, in the meta file, too, where it has its own."""
+    from jvi.training.schedules import CONSTANT, check_rate, schedule
+
+    if arguments["--schedule"] == CONSTANT and arguments["--lr"] is None:
+        raise UsageError(f"--schedule {CONSTANT} needs --lr: the schedule before had its own rates")
+    with asked("--schedule"):
+        schedule(arguments["--schedule"], lr=1.0)
+    with asked("--lr"):
+        check_rate(arguments["--schedule"], given.get("--lr"))
+    if arguments["--schedule"] != CONSTANT:
+        arguments["--lr"] = None
+        return None
+    rate = number(arguments, "--lr", float)
+    if rate <= 0:
+        raise UsageError(f"--lr must be positive, not {arguments['--lr']}")
+    return rate
+
+
 def _objective(arguments):
     from jvi.evidence.estimators import estimator
     from jvi.evidence.jackknife import MAX_ORDER
-    from jvi.training.objective import Objective, objective_for
+    from jvi.training.objective import Objective, changed, objective_for
 
     order = number(arguments, "--jvi-order", least=0, most=MAX_ORDER)
     if arguments["--estimator"]:
         arguments["--vae-type"] = None
         with asked("--estimator"):
-            return Objective(estimator(arguments["--estimator"]))
-    with asked("--vae-type"):
-        return objective_for(arguments["--vae-type"], order, arguments["--jvi-raw"])
+            objective = Objective(estimator(arguments["--estimator"]))
+    else:
+        with asked("--vae-type"):
+            objective = objective_for(arguments["--vae-type"], order, arguments["--jvi-raw"])
+    free_bits = number(arguments, "--free-bits", float, least=0)
+    with asked("--anneal"):
+        return changed(objective, arguments["--anneal"] or "", free_bits)
 
 
 def _trainer(model, data, settings, arguments):

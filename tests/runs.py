@@ -6,7 +6,7 @@ from jvi.engine.random import stream
 from jvi.models import MLP, build
 from jvi.models.model import Model
 from jvi.training.checkpoints import files_of
-from jvi.training.objective import Objective, estimator, objective_for
+from jvi.training.objective import Objective, changed, estimator, objective_for
 from jvi.training.trainer import Settings, build_trainer
 
 META = {"--dataset": "digits", "--vae-type": "jvi", "--nhidden": "8", "--help": False, "-o": "m"}
@@ -15,6 +15,8 @@ META = {"--dataset": "digits", "--vae-type": "jvi", "--nhidden": "8", "--help": 
 def settings_for(vae_type="jvi", order=1, raw=False, name=None, **options):
     """Of one of the original's types, or of an estimator's name."""
     objective = Objective(estimator(name)) if name else objective_for(vae_type, order, raw)
+    changes = options.pop("annealed", ""), options.pop("free_bits", 0.0)
+    objective = changed(objective, *changes)
     known = {"num_samples": 4, "optimizer": "adam", "lr": 1e-3, "batch_size": 64, "quiet": True}
     return Settings(objective=objective, **known | options)
 

@@ -75,8 +75,8 @@ def build(kind, source, target):
 
 
 def modules(folder):
-    """The names that the Python and CUDA files of a checkout have in a wheel."""
-    sources = [*folder.glob("jvi/**/*.py"), *folder.glob("jvi/**/*.cu")]
+    """The names that the Python, CUDA and YAML files of a checkout have in a wheel."""
+    sources = [path for end in ("py", "cu", "yaml") for path in folder.glob(f"jvi/**/*.{end}")]
     sources.append(folder / "jvi" / "py.typed")
     top = {path.relative_to(folder).as_posix() for path in sources}
     beside = [*folder.glob("compat/**/*.py"), *folder.glob("scripts/**/*.py")]

@@ -96,8 +96,9 @@ def doubts(files: ModelFiles) -> list[str]:
     log, iteration = [], None
     try:
         iteration, optimizer = trainer_state(files.path)
-        if optimizer and files.meta.get("--opt", optimizer) != optimizer:
-            found.append(f"{files.path}: was trained with {optimizer}, not {files.meta['--opt']!a}")
+        said = str(files.meta.get("--opt", optimizer)).partition(":")[0]
+        if optimizer and said != optimizer:
+            found.append(f"{files.path}: was trained with {optimizer}, not {said!a}")
     except ValueError as error:
         found.append(f"{error}; training cannot be continued")
     try:

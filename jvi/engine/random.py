@@ -35,6 +35,7 @@ PURPOSES = {
     "log-weight file": 8,
     "annealing noise": 9,
     "active units": 10,
+    "gradient noise": 11,
 }
 
 

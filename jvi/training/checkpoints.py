@@ -119,10 +119,12 @@ def resume(trainer, arrays):
 
 def _check_entries(state, trainer):
     """Refuse arrays of another shape or type than those of the same name in a run."""
-    for name, parameter in trainer.updater.get_optimizer("main").target.namedparams():
-        needed = {f"updater/model:main{name}": parameter.array}
-        for entry, value in parameter.update_rule.state.items():
-            needed[f"updater/optimizer:main{name}/{entry}"] = value
+    optimizers = trainer.updater.get_all_optimizers()
+    parameters = [(k, *each) for k, o in optimizers.items() for each in o.target.namedparams()]
+    for kind, name, parameter in parameters:
+        needed = {f"updater/model:{kind}{name}": parameter.array}
+        for entry, value in (parameter.update_rule.state or {}).items():
+            needed[f"updater/optimizer:{kind}{name}/{entry}"] = value
         for key, array in needed.items():
             if key not in state:
                 raise ValueError(f"the snapshot has no entry {key}: is it another optimizer's?")

@@ -5,25 +5,33 @@ An objective is an estimator, how the latent densities enter, and what is report
 - `SAMPLED`: log w = log p(x|z) + log p(z) - log q(z|x), all from the samples;
 - `KL`: log p(x|z) from the samples, the rest as the closed-form KL divergence;
 - `NONE`: log p(x|z) alone (the original's "is").
+
+What changes while training is handed down as `now`, a mapping: values of the estimator's options,
+under "kl" the weight of log p(z) - log q(z|x), and under "open" which latent units' KL counts.
 """
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import chainer
+import chainer.functions as F
 import numpy as np
 
 from jvi.compat.vae_types import VAE_TYPES
 from jvi.evidence.arrays import at_least, float64, namespace
-from jvi.evidence.estimators import PATH, SCORE, TOTAL, Estimator, estimator
+from jvi.evidence.estimators import PATH, SCORE, SLEEP, TOTAL, Estimator, estimator
 from jvi.evidence.quantities import QUANTITIES, Terms
 from jvi.functions import Route, weighted_sum
 from jvi.models.protocol import lacking, tree
+from jvi.training.annealed import Annealed, annealed, check_annealed
 
 __all__ = [
     "Draws",
     "Objective",
+    "changed",
     "check_fit",
     "draw",
+    "follow",
     "loss",
     "objective_for",
     "reported",
@@ -36,13 +44,29 @@ SAMPLED, KL, NONE = "sampled", "kl", "none"
 # against 1, and large enough for products of two in float32.
 TINY = 1e-12
 
+# Weights that change no sum beside others of about 1. Their products would be subnormal numbers, on
+# which a CPU takes twice the time for a whole step.
+NOTHING = 1e-20
+
 
 class Objective(NamedTuple):
-    """What is trained on, and what of it is reported: quantities, "-" for minus, by name."""
+    """What is trained on, and what of it is reported: quantities, "-" for minus, by name.
+
+    `annealed` is what changes while training. `free_bits`, in nats, is what the KL divergence of
+    each latent unit costs at least, on average over a batch: below it nothing pushes it to zero
+    (Kingma et al. 2016, equation 15).
+    """
 
     estimator: Estimator
     latent: str = SAMPLED
     reported: Mapping[str, str] = {"obj": "-bound", "obj_elbo": "-elbo"}
+    annealed: tuple[Annealed, ...] = ()
+    free_bits: float = 0.0
+
+    @property
+    def at_last(self) -> dict[str, float]:
+        """What has been annealed, as it is at the end."""
+        return {each.option: each.end for each in self.annealed}
 
     @property
     def of_validation(self) -> "Objective":
@@ -59,7 +83,9 @@ class Draws(NamedTuple):
     """One batch of samples: log-density terms are Variables (K, N), log_w a float64 array.
 
     Of the K only the first `num_samples` are reported; the others an estimator has for itself.
-    `kl` is the divergence of q(z|x) from p(z), a Variable (N,), where it was asked for.
+    `followed` are the log-weights that the estimator sees, where `kl_weight` counts.
+    `kl` is the divergence of q(z|x) from p(z), a Variable (N,), where it was asked for, and
+    `costly` what of it counts. `dreamt` is log q(z|x) of the model's own draws, a Variable (1, N).
     """
 
     q: Any
@@ -71,6 +97,10 @@ class Draws(NamedTuple):
     kl: Any
     log_w: Any
     num_samples: int
+    followed: Any
+    kl_weight: Any = None
+    costly: Any = None
+    dreamt: Any = None
 
     @property
     def terms(self) -> Terms:
@@ -105,6 +135,31 @@ def objective_for(vae_type: str, order: int = 1, raw: bool = False) -> Objective
     return Objective(estimator(name.format(order=order)), kind.latent, kind.reported)
 
 
+def changed(objective: Objective, annealing: str = "", free_bits: float = 0.0) -> Objective:
+    """An objective that is annealed, or has a minimum of information.
+
+    Parameters
+    ----------
+    objective : Objective
+        With "elbo" a minimum of information takes the analytic KL divergence, as "vae" does.
+    annealing : str
+        OPTION=START:END:EPOCHS[,…].
+    free_bits : float
+        In nats, 0 for none.
+
+    Raises
+    ------
+    ValueError
+        For anything else, or a negative minimum.
+    """
+    if free_bits < 0:
+        raise ValueError(f"free bits must be 0 or more nats, not {free_bits:g}")
+    if free_bits and objective.estimator.spec.name == "elbo":
+        objective = objective_for("vae")
+    values = annealed(annealing) if annealing else ()
+    return objective._replace(annealed=values, free_bits=free_bits)
+
+
 def check_fit(objective: Objective, link: Any, num_samples: int) -> None:
     """Refuse, before any work, an objective that a model or a number of samples cannot serve.
 
@@ -114,37 +169,86 @@ def check_fit(objective: Objective, link: Any, num_samples: int) -> None:
         Naming the estimator and what it needs.
     """
     name, route = str(objective.estimator), objective.estimator.route
-    if route != SCORE and not link.reparameterised:
+    if route in (TOTAL, PATH) and not link.reparameterised:
         raise ValueError(
             f"{name} needs draws of z that can be differentiated, which {link.spec.name} does not "
             "have: choose an estimator for discrete latents, such as reinforce"
         )
+    needs = [("log_q", name)] if route != TOTAL and link.reparameterised else []
+    if route == SLEEP:
+        needs = [(each, name) for each in ("log_q", "draw_prior", "draw_x")]
+    if objective.free_bits:
+        needs.append(("kl_of_units", "a minimum of information (free bits)"))
+    for capability, what in needs:
+        problem = lacking(link, capability, what)
+        if problem:
+            raise ValueError(problem)
     if objective.latent == KL:
         problem = lacking(link, "kl", "the analytic KL divergence")
         if problem:
             raise ValueError(f"{problem}: choose --estimator elbo, which samples it")
-    if route != TOTAL and link.reparameterised:
-        problem = lacking(link, "log_q", name)
-        if problem:
-            raise ValueError(problem)
-    rows = num_samples + objective.estimator.num_auxiliary
-    objective.estimator(np.zeros((rows, 1)))  # refuses what options and K do not allow
+    if objective.free_bits and objective.latent != KL:
+        raise ValueError(
+            f"a minimum of information (free bits) is of the analytic KL divergence, which {name} "
+            "does not have: choose --vae-type vae"
+        )
+    _check_values(objective, num_samples)
 
 
-def draw(link, x, source, num_samples, objective):
+def _check_values(objective, num_samples):
+    """Refuse what an estimator's options, as they are and as they become, and K do not allow."""
+    rule, now = objective.estimator, {}
+    check_annealed(objective.annealed, rule)
+    if rule.learned:
+        now[rule.learned] = np.full(1, 0.5)
+    log_w = np.zeros((num_samples + rule.num_auxiliary, 1))
+    for values in ({each.option: each.start for each in objective.annealed}, objective.at_last):
+        rule(log_w, **now | values)
+
+
+def draw(link, x, source, num_samples, objective, now=None):
     """Draw z for x, N data points, and evaluate all densities that an objective needs."""
-    route = objective.estimator.route
+    now, route = now or {}, objective.estimator.route
     q = link.infer(x)
     z, log_q = link.draw(q, source, num_samples + objective.estimator.num_auxiliary)
-    scaling = Route()
-    if route == SCORE and link.reparameterised:
+    scaling, fixed = Route(), not link.reparameterised or route in (SCORE, SLEEP)
+    if fixed and link.reparameterised:
         z = tree(lambda each: each.array, z)
         log_q = link.log_q(q, z)
-    z_model = _scaled(scaling, z) if link.reparameterised and route != SCORE else z
-    log_px, log_pz = link.log_joint(x, z_model)
+    log_px, log_pz = link.log_joint(x, z if fixed else _scaled(scaling, z))
     log_w = float64(log_px.array) + float64(log_pz.array) - float64(log_q.array)
-    kl = link.kl(q) if objective.latent == KL else None
-    return Draws(q, z, scaling, log_px, log_pz, log_q, kl, log_w, num_samples)
+    draws = Draws(q, z, scaling, log_px, log_pz, log_q, None, log_w, num_samples, log_w)
+    if objective.latent == KL:
+        draws = draws._replace(kl=link.kl(q), costly=_costly(link, q, now.get("open")))
+    if route == SLEEP:
+        draws = draws._replace(dreamt=_dreamt(link, source, log_w.shape[1]))
+    return _weighing_kl(draws, now["kl"]) if "kl" in now else draws
+
+
+def _weighing_kl(draws, weight):
+    """Draws whose estimator sees log p(z) - log q(z|x) with a weight."""
+    of_data = float64(draws.log_px.array)
+    followed = of_data + weight * (draws.log_w - of_data)
+    return draws._replace(followed=followed, kl_weight=weight)
+
+
+def _costly(link, q, units):
+    """The KL divergence of those units, an array (D,) of 0 and 1, that have more than is free."""
+    return None if units is None else F.sum(link.kl_of_units(q) * units, axis=-1)
+
+
+def _dreamt(link, source, num_points):
+    """log q(z|x) of one draw of (x, z) from the model for each data point."""
+    with chainer.no_backprop_mode():
+        z = link.draw_prior(source, 1, num_points)
+        x = link.draw_x(z, source)[0]
+    return link.log_q(link.infer(x), z)
+
+
+def follow(draws, objective, now=None):
+    """(the bound that the estimator follows, shape (N,), its `Weights`)."""
+    options = {key: value for key, value in (now or {}).items() if key != "open"}
+    return objective.estimator.with_bound(draws.followed, **options)
 
 
 def _scaled(scaling, z):
@@ -169,21 +273,32 @@ def loss(link, draws, objective, weights):
     -------
     Variable, scalar
     """
-    model = weights.model
+    model, kl = weights.model, draws.kl_weight
     if weights.path is not None and weights.path is not model:
         model = _away_from_zero(model)
         draws.route.scale = weights.path / model
     terms = [(model, draws.log_px)]
     if objective.latent == SAMPLED:
-        terms += [(model, draws.log_pz), *_latent_terms(link, draws, objective, weights)]
+        prior = model if kl is None else kl * model
+        if kl is not None and weights.path is not None:
+            weights = weights._replace(path=kl * weights.path)  # a score's hold it already
+        terms += [(prior, draws.log_pz), *_latent_terms(link, draws, objective, weights)]
     elif objective.latent == KL:
-        terms.append((-namespace(draws.log_w).ones_like(draws.kl.array), draws.kl))
-    share = -1 / draws.log_w.shape[1]
-    return weighted_sum([((share * each).astype(value.dtype), value) for each, value in terms])
+        costly = draws.kl if draws.costly is None else draws.costly
+        cost = namespace(draws.log_w).ones_like(draws.kl.array)
+        terms.append((-cost if kl is None else -kl * cost, costly))
+    return weighted_sum([(_shared(each, value.dtype), value) for each, value in terms])
+
+
+def _shared(weights, dtype):
+    """Minus the weights over the number of data points, as a loss of the network's precision."""
+    weights = (-1 / weights.shape[-1]) * weights
+    nothing = namespace(weights).abs(weights) < NOTHING
+    return namespace(weights).where(nothing, 0.0, weights).astype(dtype)
 
 
 def _latent_terms(link, draws, objective, weights):
-    """The part of log q(z|x): by its total derivative, by the path or by the score alone.
+    """The part of log q(z|x): by its total derivative, the path, the score or dreams alone.
 
     The derivative along the draw is path and score together, so what it has of the score too much
     or too little enters at fixed z.
@@ -191,6 +306,8 @@ def _latent_terms(link, draws, objective, weights):
     route = objective.estimator.route
     if route == SCORE:
         return [(weights.score, draws.log_q)]
+    if route == SLEEP:
+        return [(namespace(draws.log_w).ones_like(draws.log_w[:1]), draws.dreamt)]
     terms = [(-weights.path, draws.log_q)]
     if route == PATH:
         score = weights.path if weights.score is None else weights.path + weights.score

@@ -10,34 +10,59 @@ from chainer.optimizers.sgd import SGDRule
 from chainer.optimizers.smorms3 import SMORMS3Rule
 
 from jvi.functions.kernels import kernels_for
+from jvi.spec import parse
 
-__all__ = ["CLIP", "OPTIMIZERS", "learning_rate", "optimizer_for"]
+__all__ = [
+    "CLIP",
+    "OPTIMIZERS",
+    "learning_rate",
+    "make_optimizer",
+    "optimizer_for",
+    "set_learning_rate",
+]
 
 # The original's: gradients are scaled down to this norm when they are longer.
 CLIP = 4.0
 
 
-def optimizer_for(name, lr, model):
-    """The optimizer of a name, set up for a model, with the original's clipping of gradients.
+def make_optimizer(name, lr):
+    """The optimizer NAME[:key=value,…] of `OPTIMIZERS`, not yet set up for a model.
 
     Raises
     ------
     ValueError
-        For an unknown name.
+        For an unknown name or option, listing the known, or a value that cannot be.
     """
-    if name not in OPTIMIZERS:
-        raise ValueError(f"unknown optimizer {name!r}: choose from {', '.join(OPTIMIZERS)}")
-    optimizer = OPTIMIZERS[name](lr)
+    spec = parse(name, OPTIMIZERS, "optimizer")
+    return OPTIMIZERS[spec.name](lr, **spec.options)
+
+
+def optimizer_for(name, lr, model, clip=CLIP):
+    """`make_optimizer`'s, set up for a model; gradients longer than `clip` are scaled down to it.
+
+    `clip` is of the norm of all gradients together; with 0 they stay as they are.
+    """
+    optimizer = make_optimizer(name, lr)
     optimizer.setup(model.link)
     for parameter in model.link.params():  # so that snapshots have it from the start
         parameter.update_rule._init_states(parameter)
-    optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(CLIP))
+    if clip:
+        optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(clip))
     return optimizer
 
 
 def learning_rate(optimizer):
     """The learning rate as it was set, whatever the optimizer calls it."""
-    return optimizer.alpha if hasattr(optimizer, "alpha") else optimizer.lr
+    return getattr(optimizer, _rate_of(optimizer))
+
+
+def set_learning_rate(optimizer, rate):
+    """Let the next updates have this learning rate, on a GPU, too."""
+    setattr(optimizer, _rate_of(optimizer), rate)
+
+
+def _rate_of(optimizer):
+    return "alpha" if hasattr(optimizer, "alpha") else "lr"
 
 
 class _SGDRule(SGDRule):
@@ -98,8 +123,31 @@ _SGD = _with_rule(chainer.optimizers.SGD, _SGDRule)
 _SMORMS3 = _with_rule(chainer.optimizers.SMORMS3, _SMORMS3Rule)
 _Adam = _with_rule(chainer.optimizers.Adam, _AdamRule)
 
-OPTIMIZERS = {
-    "sgd": lambda lr: _SGD(lr=lr),
-    "smorms3": lambda lr: _SMORMS3(lr=lr),
-    "adam": lambda lr: _Adam(alpha=lr),
-}
+
+def sgd(lr):
+    """Plain gradient descent."""
+    return _SGD(lr=lr)
+
+
+def smorms3(lr, eps: float = 1e-16):
+    """Squared mean over root mean squared cubed (Funk 2015)."""
+    _check_positive("smorms3:eps", eps)
+    return _SMORMS3(lr=lr, eps=eps)
+
+
+def adam(lr, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
+    """Kingma & Ba 2015; `eps` is added to the root of the second moment before its correction."""
+    for option, value in (("beta1", beta1), ("beta2", beta2)):
+        if not 0 <= value < 1:
+            raise ValueError(f"adam:{option} must be at least 0 and below 1, not {value}")
+    _check_positive("adam:eps", eps)
+    return _Adam(alpha=lr, beta1=beta1, beta2=beta2, eps=eps)
+
+
+def _check_positive(option, value):
+    if value <= 0:
+        raise ValueError(f"{option} must be positive, not {value}")
+
+
+# Options are the annotated parameters.
+OPTIMIZERS = {"sgd": sgd, "smorms3": smorms3, "adam": adam}

@@ -11,7 +11,9 @@ from jvi.engine.devices import on_host, training_pieces
 from jvi.engine.random import BatchSource, DeviceSource, counter_key, stream
 from jvi.engine.threads import parallel_map
 from jvi.evidence.arrays import host
-from jvi.training.objective import draw, loss, reported, summarise
+from jvi.training.annealed import KL
+from jvi.training.learned import value_of
+from jvi.training.objective import draw, follow, loss, reported, summarise
 from jvi.training.optimizers import learning_rate
 
 __all__ = ["Diverged", "Step"]
@@ -37,6 +39,8 @@ class Step:
     skip : bool
         Leave out batches whose log-weights or gradients are not finite, instead of raising
         `Diverged`; on the CPU only.
+    learner : chainer.Optimizer, optional
+        Of what the estimator learns for itself, set up by `jvi.training.learned`.
 
     Attributes
     ----------
@@ -44,8 +48,11 @@ class Step:
         Batches left out so far.
     """
 
-    def __init__(self, model, data, optimizer, objective, num_samples, seed, skip=False):
-        self.model, self.data, self.optimizer = model, data, optimizer
+    def __init__(
+        self, model, data, optimizer, objective, num_samples, seed, skip=False, learner=None
+    ):
+        self.model, self.data, self.optimizer, self.learner = model, data, optimizer, learner
+        self.learned = None if learner is None else learner.target
         self.objective, self.num_samples, self.seed = objective, num_samples, seed
         self.sums, self.count = {}, 0
         self.skip, self.skipped, self.in_a_row = skip, 0, 0
@@ -62,25 +69,40 @@ class Step:
             self._on_host(rows, iteration)
         else:
             whole = np.array([iteration, self.optimizer.t + 1, *rows])
-            replayed = self.recorder(whole, np.array([learning_rate(self.optimizer)]))
+            now = self._annealed(rows, iteration)
+            replayed = self.recorder(whole, np.array([learning_rate(self.optimizer), *now]))
             if replayed:  # what Chainer counts on the host
-                self.optimizer.t += 1
-                for parameter in self.model.link.params():
-                    parameter.update_rule.t += 1
+                for optimizer in self._optimizers():
+                    optimizer.t += 1
+                    for parameter in optimizer.target.params():
+                        parameter.update_rule.t += 1
             self.count += 1
+
+    def _optimizers(self):
+        return [each for each in (self.optimizer, self.learner) if each is not None]
+
+    def _annealed(self, rows, iteration):
+        """The values of what is annealed, in the objective's order."""
+        epoch = iteration * len(rows) / len(self.data.train)
+        return [each.at(epoch) for each in self.objective.annealed]
+
+    def _now(self, values):
+        names = [each.option for each in self.objective.annealed]
+        return dict(zip(names, values, strict=True))
 
     def _on_host(self, rows, iteration):
         rng = stream(self.seed, "training noise", iteration)
         source = BatchSource(rng, len(rows), self.model.device)
         before = self._parameter_gradients()
         try:
-            self._step(self.data.train[rows], source)
+            now = self._now(self._annealed(rows, iteration))
+            self._step(self.data.train[rows], source, now)
         except Diverged as error:
             self.skipped, self.in_a_row = self.skipped + 1, self.in_a_row + 1
             if not self.skip or self.in_a_row > PATIENCE:
                 raise Diverged(
                     f"training diverged in iteration {iteration + 1}: {error} (largest gradient of "
-                    f"the step before, clipped: {_largest(before):.3g}; learning rate: "
+                    f"the step before, as applied: {_largest(before):.3g}; learning rate: "
                     f"{learning_rate(self.optimizer):g})"
                 ) from None
         else:
@@ -100,23 +122,31 @@ class Step:
         self.count = 0
         return means
 
-    def _recorded(self, whole, rate):
-        """The step on a GPU, of [iteration, number of the update, rows …] and a learning rate."""
-        self.optimizer.on_device = whole[1:2], rate
-        self._step(self.rows[whole[2:]], DeviceSource(self.key, whole[:1]))
+    def _recorded(self, whole, values):
+        """The step on a GPU, of [iteration, number of the update, rows …] and [rate, values …].
 
-    def _step(self, rows, source):
+        The values are of what is annealed.
+        """
+        for optimizer in self._optimizers():
+            optimizer.on_device = whole[1:2], values[:1]
+        now = self._now([values[1 + i] for i in range(len(self.objective.annealed))])
+        self._step(self.rows[whole[2:]], DeviceSource(self.key, whole[:1]), now)
+
+    def _step(self, rows, source, now):
         x = self.data.observe(rows, source)
-        values = summarise(self._gradients(x, source))
+        values = summarise(self._gradients(x, source, now))
         if self.skip and not np.isfinite(_largest(self._parameter_gradients())):
             raise Diverged("its gradients are not finite")
-        self.optimizer.update()
-        for name, value in values.items():
+        if self.learned is not None and self.learned.shown:
+            values[self.objective.estimator.learned] = self.learned(x).array.sum()
+        for optimizer in self._optimizers():
+            optimizer.update()
+        for name, value in (values | _shown(now)).items():
             if name not in self.sums:
                 self.sums[name] = self.model.device.xp.zeros((), np.float64)
             self.sums[name] += value
 
-    def _gradients(self, x, source):
+    def _gradients(self, x, source, now):
         """Set the parameters' gradients, and return what is reported of each data point.
 
         The batch is worked on in pieces, which bounds memory for any batch size.
@@ -126,8 +156,10 @@ class Step:
         drawn = self.num_samples + self.objective.estimator.num_auxiliary
         pieces = training_pieces(num_points, drawn, device)
         work = [(rows, source.rows(rows)) for rows in pieces]
-        parameters, parts = list(link.params()), []
-        for values, gradients in parallel_map(self._piece(x, num_points), work, device):
+        if self.objective.free_bits:
+            now = now | {"open": self._open(x, pieces)}
+        parameters, parts = [p for each in self._optimizers() for p in each.target.params()], []
+        for values, gradients in parallel_map(self._piece(x, num_points, now), work, device):
             for parameter, gradient in zip(parameters, gradients, strict=True):
                 if parts:
                     parameter.grad += gradient
@@ -137,22 +169,36 @@ class Step:
         xp = device.xp
         return {name: xp.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _piece(self, x, num_points):
+    def _open(self, x, pieces):
+        """Which latent units' KL divergence, on average over the batch, is above what is free."""
+
+        def total(rows):
+            with chainer.no_backprop_mode():
+                return self.model.link.kl_of_units(self.model.link.infer(x[rows])).array.sum(axis=0)
+
+        mean = sum(parallel_map(total, pieces, self.model.device)) / len(x)
+        return (mean > self.objective.free_bits).astype(mean.dtype)
+
+    def _piece(self, x, num_points, now):
         """A function of (rows, source) that gives what is reported and the gradients."""
-        objective, estimator = self.objective, self.objective.estimator
+        objective = self.objective
 
         def piece(work):
             rows, source = work
             with chainer.using_config("type_check", False):
-                link = self.model.link.copy()  # shares the parameters, not their gradients
-                link.cleargrads()
-                draws = draw(link, x[rows], source, self.num_samples, objective)
+                link, learned = _sharing(self.model.link), _sharing(self.learned)
+                part = x if num_points == 1 else x[rows]  # one may be of many rows together
+                value, found = value_of(learned, objective.estimator.learned, part)
+                draws = draw(link, part, source, self.num_samples, objective, now)
                 self._check(draws.log_w)
-                bound, weights = estimator.with_bound(draws.log_w)
+                bound, weights = follow(draws, objective, now | found)
                 values = reported(objective, draws.terms, bound)
-                part = loss(link, draws, objective, weights)
-                (part * (draws.log_w.shape[1] / num_points)).backward()
-            return values, [parameter.grad for parameter in link.params()]
+                total = loss(link, draws, objective, weights)
+                if learned is not None:
+                    total += learned.loss(value, draws.followed, bound)
+                (total * (draws.log_w.shape[1] / num_points)).backward()
+            links = [each for each in (link, learned) if each is not None]
+            return values, [parameter.grad for each in links for parameter in each.params()]
 
         return piece
 
@@ -160,6 +206,20 @@ class Step:
         """On the CPU at once; a GPU's steps do not wait, so there what they report tells."""
         if self.recorder is None and not np.isfinite(log_w).all():
             raise Diverged("its log-weights are not finite")
+
+
+def _sharing(link):
+    """A link with the same parameters and gradients of its own."""
+    if link is None:
+        return None
+    link = link.copy()
+    link.cleargrads()
+    return link
+
+
+def _shown(now):
+    """What is annealed, as a log has it: "kl" is a divergence there."""
+    return {"kl_weight" if key == KL else key: value for key, value in now.items()}
 
 
 def _largest(gradients):

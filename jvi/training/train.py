@@ -9,9 +9,13 @@ from jvi.evidence.estimators import Estimator
 from jvi.evidence.estimators import estimator as make
 from jvi.models.files import read_model
 from jvi.models.model import Model, model
+from jvi.spec import split
 from jvi.training.checkpoints import check_output, files_of, log_of
-from jvi.training.objective import Objective
+from jvi.training.objective import Objective, changed
+from jvi.training.optimizers import CLIP
 from jvi.training.run import run
+from jvi.training.schedules import CONSTANT, check_rate
+from jvi.training.schedules import schedule as find_schedule
 from jvi.training.trainer import Settings, build_trainer
 
 __all__ = ["train"]
@@ -22,11 +26,15 @@ def train(
     data: Any,
     estimator: str | Estimator = "iwae",
     num_samples: int = 8,
-    epochs: int = 100,
+    epochs: int | None = None,
     *,
     batch_size: int = 100,
-    optimizer: str = "adam",
-    lr: float = 1e-3,
+    optimizer: str | None = None,
+    lr: float | None = None,
+    schedule: str = CONSTANT,
+    clip: float = CLIP,
+    anneal: str = "",
+    free_bits: float = 0.0,
     seed: int = 0,
     device: int = -1,
     output: str | Path | None = None,
@@ -46,11 +54,23 @@ def train(
         Of the gradient: NAME[:key=value,…] of `jvi.evidence.estimators.ESTIMATORS`.
     num_samples : int
         K.
-    epochs, batch_size : int
-    optimizer : str
-        "adam", "sgd" or "smorms3".
-    lr : float
-        Learning rate.
+    epochs : int, optional
+        The schedule's; 100 where it has no end.
+    batch_size : int
+    optimizer : str, optional
+        NAME[:key=value,…] of `jvi.training.optimizers.OPTIMIZERS`: "sgd", "adam:eps=1e-4". The
+        schedule's; "adam" where it names none.
+    lr : float, optional
+        Learning rate of the schedule "constant", 1e-3 unless given.
+    schedule : str
+        NAME[:key=value,…] of `jvi.training.schedules.SCHEDULES`: "iwae", "iwae:epochs=40".
+    clip : float
+        Gradients longer than this are scaled down to it; 0 for none.
+    anneal : str
+        OPTION=START:END:EPOCHS[,…]: what changes in the first epochs, an option of the estimator
+        or "kl", the weight of log p(z) - log q(z|x); docs/estimators.md.
+    free_bits : float
+        What each latent unit's KL divergence costs at least, in nats; of "elbo".
     seed : int
         Of everything random: the initial parameters, the order of the data, the noise.
     device : int
@@ -79,17 +99,31 @@ def train(
     """
     data = as_dataset(data)
     trained = _model(model_or_name, data, device, seed)
+    lr, found = _schedule(schedule, lr)
     settings = Settings(
-        Objective(make(estimator)), num_samples, optimizer, lr, epochs, batch_size, seed, quiet
+        changed(Objective(make(estimator)), anneal, free_bits),
+        num_samples,
+        optimizer=optimizer or found.optimizer or "adam",
+        lr=lr,
+        epochs=(found.epochs or 100) if epochs is None else epochs,
+        batch_size=batch_size,
+        seed=seed,
+        quiet=quiet,
+        schedule=schedule,
+        clip=clip,
     )
     meta = {
         "--model": str(trained.link.spec),
         "--estimator": str(settings.objective.estimator),
         "--dataset": data.name,
         "--vae-samples": str(num_samples),
-        "--opt": optimizer,
-        "--lr": repr(lr),
-        "--epochs": str(epochs),
+        "--opt": settings.optimizer,
+        "--lr": None if lr is None else repr(lr),
+        "--schedule": schedule,
+        "--clip": repr(clip),
+        "--anneal": anneal or None,
+        "--free-bits": repr(free_bits),
+        "--epochs": str(settings.epochs),
         "--batchsize": str(batch_size),
         "--seed": str(seed),
     }
@@ -102,6 +136,14 @@ def train(
     best = Model(files.link, device, meta)
     best.history = log_of(trainer)
     return best
+
+
+def _schedule(text, lr):
+    """(learning rate of a constant schedule or None, the schedule)."""
+    check_rate(text, lr)
+    if split(text) == (CONSTANT, {}) and lr is None:
+        lr = 1e-3
+    return lr, find_schedule(text, lr)
 
 
 def _model(model_or_name, data, device, seed):

@@ -14,24 +14,30 @@ from jvi.engine.threads import parallel_map
 from jvi.evidence.bounds import iwae
 from jvi.files import atomic_write
 from jvi.training.checkpoints import SELECTED_BY, Saver, files_of
+from jvi.training.learned import learner_for, value_of
 from jvi.training.objective import (
     Objective,
     check_fit,
     draw,
+    follow,
     loss,
     objective_for,
     reported,
     summarise,
 )
-from jvi.training.optimizers import learning_rate, optimizer_for
+from jvi.training.optimizers import CLIP, learning_rate, optimizer_for, set_learning_rate
 from jvi.training.progress import EpochLines, ProgressBar
+from jvi.training.schedules import CONSTANT, schedule
 from jvi.training.step import Diverged, Step
 
 __all__ = ["Settings", "build_trainer", "validate", "write_graph"]
 
 
 class Settings(NamedTuple):
-    """A training run, apart from its data and model; defaults are the original's."""
+    """A training run, apart from its data and model; defaults are the original's.
+
+    `lr` is the learning rate of a constant schedule; any other says its own.
+    """
 
     objective: Objective = objective_for("vae")
     num_samples: int = 1
@@ -42,6 +48,13 @@ class Settings(NamedTuple):
     seed: int = 0
     quiet: bool = False
     on_nan: str = "stop"  # or "skip": leave out batches that are not finite
+    schedule: str = CONSTANT
+    clip: float = CLIP  # norm to which longer gradients are scaled; 0 for none
+
+    @property
+    def rate(self):
+        """The learning rate as a function of the epoch, the first is 0."""
+        return schedule(self.schedule, self.lr).rate
 
     @property
     def twins(self) -> bool:
@@ -58,13 +71,19 @@ class Updater(training.updaters.StandardUpdater):
         iterator = chainer.iterators.SerialIterator(
             np.arange(self.num_rows), size, order_sampler=self.order_sampler
         )
-        super().__init__(iterator, optimizer, device=model.device)
-        self.prefix = "" if settings.twins else "main/"
+        learner = learner_of(data, model, settings)
+        optimizers = {"main": optimizer} | ({"learned": learner} if learner else {})
+        super().__init__(iterator, optimizers, device=model.device)
+        self.prefix, self.rate = "" if settings.twins else "main/", settings.rate
         about = settings.objective, settings.num_samples, settings.seed
-        self.step = Step(model, data, optimizer, *about, skip=settings.on_nan == "skip")
+        self.step = Step(
+            model, data, optimizer, *about, skip=settings.on_nan == "skip", learner=learner
+        )
 
     def update_core(self):
         iterator = self.get_iterator("main")
+        for optimizer in self.get_all_optimizers().values():
+            set_learning_rate(optimizer, self.rate(iterator.epoch))
         self.step(np.asarray(iterator.next()), self.iteration)
         if iterator.is_new_epoch:
             values = self.step.means()
@@ -75,6 +94,16 @@ class Updater(training.updaters.StandardUpdater):
                     f"{learning_rate(self.get_optimizer('main')):g})"
                 )
             chainer.report({self.prefix + name: value for name, value in values.items()})
+
+
+def learner_of(data, model, settings):
+    """The optimizer of what the estimator learns for itself, on the model's device, or None."""
+    rng = stream(settings.seed, "initial parameters", 1)
+    about = settings.optimizer, settings.rate(0)
+    learner = learner_for(settings.objective.estimator, data.train, rng, *about)
+    if learner is not None:
+        learner.target.to_device(model.device)
+    return learner
 
 
 class _Order:
@@ -89,13 +118,14 @@ class _Order:
         return permutation
 
 
-def validate(model, x, settings):
+def validate(model, x, settings, learned=None):
     """What is reported of `x`, observed data points, under "validation/main/…".
 
+    What is annealed is as at the end; what is learned, by the link `learned`, as it is now.
     The noise is the same at every call. `iwae` is minus the IWAE bound, by which the best epoch is
     chosen: unlike JVI's estimate no model can push it above log p(x).
     """
-    objective = settings.objective.of_validation
+    objective, now = settings.objective.of_validation, settings.objective.at_last
     pieces = training_pieces(len(x), settings.num_samples, model.device)
 
     def values(number):
@@ -103,8 +133,9 @@ def validate(model, x, settings):
         rng = stream(settings.seed, "validation noise", number)
         source = BatchSource(rng, len(rows), model.device).rows(slice(None))
         with chainer.no_backprop_mode():
-            draws = draw(model.link, rows, source, settings.num_samples, objective)
-        bound, _ = objective.estimator.with_bound(draws.log_w)
+            draws = draw(model.link, rows, source, settings.num_samples, objective, now)
+            _, found = value_of(learned, objective.estimator.learned, rows)
+        bound, _ = follow(draws, objective, now | found)
         return reported(objective, draws.terms, bound) | {
             "iwae": -iwae(draws.log_w, check_finite=False)
         }
@@ -143,7 +174,7 @@ def build_trainer(model, data, settings, prefix, meta):
         raise ValueError("--on-nan skip needs the CPU: a GPU's steps do not wait to be looked at")
     for part in (data.train, data.validation):
         model.images(part)
-    optimizer = optimizer_for(settings.optimizer, settings.lr, model)
+    optimizer = optimizer_for(settings.optimizer, settings.rate(0), model, settings.clip)
     updater = Updater(data, model, optimizer, settings)
     files = files_of(prefix)
     trainer = training.Trainer(updater, (settings.epochs, "epoch"), out=str(files.folder))
@@ -151,16 +182,16 @@ def build_trainer(model, data, settings, prefix, meta):
     estimator = str(settings.objective.estimator)
 
     def value_now():
-        return validate(model, held_out, settings)[SELECTED_BY]
+        return validate(model, held_out, settings, updater.step.learned)[SELECTED_BY]
 
     def validation(trainer):
-        chainer.report(validate(model, held_out, settings))
+        chainer.report(validate(model, held_out, settings, updater.step.learned))
 
-    def name_estimator(entry):
-        entry["estimator"] = estimator
+    def complete(entry):
+        entry["estimator"], entry["lr"] = estimator, learning_rate(optimizer)
 
     epoch = (1, "epoch")
-    log_report = extensions.LogReport(trigger=epoch, postprocess=name_estimator, log_name=None)
+    log_report = extensions.LogReport(trigger=epoch, postprocess=complete, log_name=None)
     trainer.extend(validation, name="validation", trigger=epoch, priority=300)
     trainer.extend(log_report, name="LogReport", priority=200)
     saver = Saver(files, settings.twins, meta, value_now)
@@ -181,8 +212,11 @@ def write_graph(model, data, settings, path):
     x = model.images(data.train[:2])
     source = BatchSource(stream(settings.seed, "pictures"), len(x), model.device)
     objective = settings.objective
-    draws = draw(model.link, x, source.rows(slice(None)), settings.num_samples, objective)
-    weights = objective.estimator(draws.log_w)
+    learner, now = learner_of(data, model, settings), objective.at_last
+    if learner is not None:
+        now = now | value_of(learner.target, objective.estimator.learned, x)[1]
+    draws = draw(model.link, x, source.rows(slice(None)), settings.num_samples, objective, now)
+    _, weights = follow(draws, objective, now)
     graph = build_computational_graph([loss(model.link, draws, objective, weights)])
     with atomic_write(path) as temporary:
         temporary.write_text(graph.dump())

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jvi.compat.meta import read_meta
 from jvi.models.files import read_model, read_snapshot
 from jvi.scripts import train
 from jvi.training import step
@@ -86,6 +87,46 @@ def test_the_summary_says_whose_the_best_epoch_is(tmp_path, capsys):
     run(tmp_path / "m", epochs=3)
     train.main(["--resume", str(tmp_path / "m"), "-e", "4", "--lr", "0.5"])
     assert "3 of 4 (of the run that was continued)" in capsys.readouterr().out
+
+
+SCHEDULED = SIZES.replace("--opt adam", "").replace("--lr 1e-3", "") + " --schedule iwae:epochs=8"
+
+
+def test_a_schedule_goes_on_where_it_was(tmp_path):
+    """With its own epochs and optimizer, and in any number of parts."""
+    train.main([*SCHEDULED.split(), "-o", f"{tmp_path}/whole", "--quiet"])
+    train.main([*SCHEDULED.split(), "-o", f"{tmp_path}/m", "-e", "2", "--quiet"])
+    for epochs in ("3", "8"):
+        train.main(["--resume", f"{tmp_path}/m", "-e", epochs, "--quiet"])
+    assert state(tmp_path / "m") == state(tmp_path / "whole")
+    log = json.loads(files_of(tmp_path / "m").log.read_text())
+    expected = [0.001 * 10 ** (-i / 7) for i in range(8)]
+    assert [entry["lr"] for entry in log] == pytest.approx(expected)
+    meta = read_meta(files_of(tmp_path / "m").meta)
+    assert (meta["--opt"], meta["--lr"], meta["--epochs"]) == ("adam:eps=1e-4", None, "8")
+
+
+def test_another_schedule_from_here_on(tmp_path, capsys):
+    train.main([*SCHEDULED.split(), "-o", f"{tmp_path}/m", "-e", "2", "--quiet"])
+    words = ("--resume", tmp_path / "m", "-e", 3, "--quiet")
+    assert "write iwae:lr=1e-3" in refused(capsys, *words, "--lr", "1e-3")
+    assert "--schedule constant needs --lr" in refused(capsys, *words, "--schedule", "constant")
+    train.main([*map(str, words), "--schedule", "constant", "--lr", "1e-5"])
+    log = json.loads(files_of(tmp_path / "m").log.read_text())
+    assert [entry["lr"] for entry in log] == pytest.approx([1e-3, 0.001 * 10 ** (-1 / 7), 1e-5])
+
+
+def test_an_older_model_is_continued_at_its_constant_rate_with_its_clipping(tmp_path):
+    """Its meta file says neither schedule nor clipping."""
+    run(tmp_path / "m")
+    path = files_of(tmp_path / "m").meta
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if not line.startswith(("--schedule", "--clip", "--preset"))]
+    assert len(kept) == len(lines) - 3
+    path.write_text("".join(kept))
+    train.main(["--resume", f"{tmp_path}/m", "-e", "4", "--quiet"])
+    run(tmp_path / "whole", epochs=4)
+    assert state(tmp_path / "m") == state(tmp_path / "whole")
 
 
 def test_another_seed_is_refused(tmp_path, capsys):
@@ -365,11 +406,11 @@ def nan_in_one_batch(monkeypatch, iteration, batches=1):
     """Makes the data of some iterations useless."""
     observed, calls = step.Step._gradients, []
 
-    def gradients(self, x, source):
+    def gradients(self, x, *others):
         calls.append(None)
         if iteration <= len(calls) - 1 < iteration + batches:
             x = np.full_like(x, np.nan)
-        return observed(self, x, source)
+        return observed(self, x, *others)
 
     monkeypatch.setattr(step.Step, "_gradients", gradients)
 

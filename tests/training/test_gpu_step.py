@@ -17,10 +17,12 @@ from jvi.functions.kernels import on_cupy
 from jvi.models import build
 from jvi.models.model import Model
 from jvi.training import optimizers
+from jvi.training.learned import learner_for
 from jvi.training.optimizers import optimizer_for
 from jvi.training.step import Step
 
 NUM_ROWS, BATCH = 24, 8
+ADAM = "adam:beta1=0.5,beta2=0.9,eps=0.01"
 PATCHED = [(module, "kernels_for") for module in (decoder, encoder, bernoulli, optimizers)]
 PATCHED += [(module, "backend") for module in (on_cupy, decoder, encoder)]
 GAUSSIANS = gaussian._Sample, gaussian._LogDensity, gaussian._StandardLogDensity
@@ -63,12 +65,25 @@ def step_on(device, model="mlp:hidden=10,latent=5", **options):
     settings = settings_for(num_samples=6, batch_size=BATCH, **{"lr": 1e-2} | options)
     trained = Model(build(model, 36, np.random.default_rng(0)))
     trained.device = device
+    send(trained.link, device)
+    about = settings.optimizer, settings.lr
+    optimizer, rng = optimizer_for(*about, trained), np.random.default_rng(1)
+    learner = learner_for(settings.objective.estimator, data().train, rng, *about)
+    if learner is not None:
+        send(learner.target, device)
+    about = settings.objective, settings.num_samples, 0
+    return Step(trained, data(), optimizer, *about, learner=learner)
+
+
+def send(link, device):
     if device.xp is not np:
-        for parameter in trained.link.params():
+        for parameter in link.params():
             parameter.array = stand_in.on_device(parameter.array)
             parameter._device = device
-    optimizer = optimizer_for(settings.optimizer, settings.lr, trained)
-    return Step(trained, data(), optimizer, settings.objective, settings.num_samples, 0)
+
+
+def parameters(step):
+    return [each for one in step._optimizers() for each in one.target.namedparams()]
 
 
 class PlainNoise(random.DeviceSource):
@@ -86,8 +101,16 @@ class PlainNoise(random.DeviceSource):
 CASES = [{"vae_type": vae_type} for vae_type in VAE_TYPES]
 CASES += [{"name": name} for name in ESTIMATORS]
 CASES += [{"name": "jvi-clip:order=2"}, {"name": "iwae", "optimizer": "sgd", "lr": 1e-3}]
+CASES += [{"name": "iwae", "optimizer": ADAM}]
 CASES += [{"name": "dreg", "optimizer": "smorms3"}, {"name": "dreg", "model": "burda:layers=2"}]
 CASES += [{"name": "reinforce", "model": "sbn:layers=2,units=7"}]
+CASES += [{"name": "wake-sleep", "model": "sbn:layers=2,units=7"}]
+CASES += [{"name": "reinforce:baseline=learned"}, {"name": "ciwae:beta=learned"}]
+CASES += [{"name": name, "annealed": "kl=0:1:2"} for name in ("iwae", "jvi-clip", "ovis")]
+CASES += [{"vae_type": "vae", "annealed": "kl=0:1:2", "free_bits": 0.1}]
+CASES += [{"name": "vimco", "annealed": "alpha=0.9:0:2"}]
+CASES += [{"name": "renyi-dreg", "annealed": "alpha=0.9:0:2,kl=0.5:1:1"}]
+CASES += [{"name": "ovis", "annealed": "gamma=1:0:2"}]
 
 
 @pytest.mark.parametrize("options", CASES, ids=str)
@@ -102,7 +125,7 @@ def test_a_step_is_the_cpus_and_never_waits(gpu, monkeypatch, options):
         source = PlainNoise(device.key, np.array([iteration]))
         with monkeypatch.context() as context:
             context.setattr(on_cupy, "backend", Backend)
-            cpu._step(cpu.data.train[rows], source)
+            cpu._step(cpu.data.train[rows], source, cpu._now(cpu._annealed(rows, iteration)))
         cpu.count += 1
         with monkeypatch.context() as context:
             gpu(context)
@@ -112,8 +135,7 @@ def test_a_step_is_the_cpus_and_never_waits(gpu, monkeypatch, options):
         assert found.keys() == expected.keys()
         for name in found:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
-        pairs = zip(device.model.link.namedparams(), cpu.model.link.params(), strict=True)
-        for (name, a), b in pairs:
+        for (name, a), (_, b) in zip(parameters(device), parameters(cpu), strict=True):
             error = np.linalg.norm(stand_in.plain(a.grad) - b.grad)
             assert error <= 1e-4 * np.linalg.norm(b.grad), name
             b.array[...] = stand_in.plain(a.array)  # Adam makes much of tiny differences
@@ -125,7 +147,7 @@ def test_a_step_is_the_cpus_and_never_waits(gpu, monkeypatch, options):
         {"vae_type": "jvi"},
         {"vae_type": "jvi+elbo"},
         {"name": "jvi:order=2", "optimizer": "sgd"},
-        *CASES[-3:],
+        *CASES[-12:],
     ],
     ids=str,
 )
@@ -143,7 +165,7 @@ def test_steps_differ_in_nothing_but_device_memory(gpu, monkeypatch, options):
     assert traces[1] == traces[2] == traces[3]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "smorms3"])
+@pytest.mark.parametrize("optimizer", ["adam", ADAM, "sgd", "smorms3"])
 def test_a_changed_learning_rate_and_hooks_have_their_effect(gpu, monkeypatch, optimizer):
     """As on the CPU, from the same gradients: a schedule, and weight decay beside clipping."""
     cpu = step_on(devices.device(-1), name="iwae", optimizer=optimizer)
@@ -160,8 +182,7 @@ def test_a_changed_learning_rate_and_hooks_have_their_effect(gpu, monkeypatch, o
         ]
         rate = 0.01 / (iteration + 1)
         for step in (cpu, device):
-            name = "alpha" if optimizer == "adam" else "lr"
-            setattr(step.optimizer, name, rate)
+            optimizers.set_learning_rate(step.optimizer, rate)
         for parameter, g in zip(cpu.model.link.params(), gradients, strict=True):
             parameter.grad = g.copy()
         cpu.optimizer.update()

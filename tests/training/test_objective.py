@@ -15,6 +15,7 @@ from jvi.training.objective import (
     Objective,
     check_fit,
     draw,
+    follow,
     loss,
     objective_for,
     reported,
@@ -36,16 +37,16 @@ def original(legacy, name):
     return load(path).link, exact, golden
 
 
-def drawn(link, x, eps, objective):
+def drawn(link, x, eps, objective, now=None):
     eps = eps if isinstance(eps, list) else [eps]
-    return draw(link, x, Given(eps), len(eps[0]), objective)
+    return draw(link, x, Given(eps), len(eps[0]), objective, now)
 
 
-def backward(link, x, eps, objective):
+def backward(link, x, eps, objective, now=None):
     """The gradients of an objective's loss, in the link."""
     link.cleargrads()
-    draws = drawn(link, x, eps, objective)
-    loss(link, draws, objective, objective.estimator(draws.log_w)).backward()
+    draws = drawn(link, x, eps, objective, now)
+    loss(link, draws, objective, follow(draws, objective, now)[1]).backward()
 
 
 def report(draws, objective):
@@ -146,8 +147,13 @@ def small_model(seed=0):
     return link, (rng.random((5, 6)) < 0.5).astype(np.float64), rng.normal(size=(3, 5, 2))
 
 
-def route_by_route(link, x, eps, weights):
+def route_by_route(link, x, eps, weights, kl=1.0):
     """The loss gradient of three weights per sample, each route by a backward pass of its own."""
+
+    def log_joint(z):
+        log_px, log_pz = link.log_joint(x, z)
+        return log_px + kl * log_pz
+
     num_points, num_samples = x.shape[0], len(eps[0])
     link.cleargrads()
     q = link.infer(x)
@@ -156,12 +162,12 @@ def route_by_route(link, x, eps, weights):
     z = [chainer.Variable(each.array) for each in along]
 
     # d log w / dz at fixed parameters, each layer's own: z is an input here
-    F.sum(sum(link.log_joint(x, as_z(z))) - link.log_q(q, as_z(z))).backward()
+    F.sum(log_joint(as_z(z)) - kl * link.log_q(q, as_z(z))).backward()
     slopes = [each.grad.copy() for each in z]
     link.cleargrads()
 
     fixed = as_z([each.array for each in z])
-    F.sum(weights.model * sum(link.log_joint(x, fixed))).backward()
+    F.sum(weights.model * log_joint(fixed)).backward()
     again = as_list(link.draw(link.infer(x), Given(noise), num_samples)[0])
     for slope, each in zip(slopes, again, strict=True):
         F.sum(weights.path[:, :, None] * slope * each).backward()
@@ -184,7 +190,7 @@ def arbitrary(route):
     model[0, 0] = 0.0  # no gradient for the model, some for the encoder
     score = -path if route == TOTAL else rng.normal(size=(3, 5))
     weights = Weights(model, path, score)
-    rule = Rule(lambda log_w: (log_w.mean(axis=0), weights), route, "a test")
+    rule = Rule(lambda log_w, kl=1: (log_w.mean(axis=0), weights), route, "a test")
     return Estimator(estimator("elbo").spec, rule), weights
 
 
@@ -205,24 +211,31 @@ def one_layer():
 
 @pytest.mark.parametrize("make", [one_layer, two_layers])
 @pytest.mark.parametrize("route", [TOTAL, PATH])
-def test_three_weights_per_sample_act_on_their_three_routes(make, route):
+@pytest.mark.parametrize("kl", [None, 0.0, 0.3])
+def test_three_weights_per_sample_act_on_their_three_routes(make, route, kl):
+    """Where log p(z) - log q(z|x) has a weight, so has log q's total derivative."""
     link, x, eps = make()
     chosen, weights = arbitrary(route)
-    expected = route_by_route(link, x, eps, weights)
-    backward(link, x, eps, Objective(chosen))
+    now, kl = ({}, 1.0) if kl is None else ({"kl": kl}, kl)
+    score = kl * weights.score if route == TOTAL else weights.score
+    expected = route_by_route(link, x, eps, weights._replace(score=score), kl)
+    backward(link, x, eps, Objective(chosen), now)
     for name, parameter in link.namedparams():
         np.testing.assert_allclose(parameter.grad, expected[name], rtol=1e-9, atol=1e-11)
 
 
 @pytest.mark.parametrize("make", [one_layer, two_layers])
-def test_score_weights_act_at_fixed_samples(make):
+@pytest.mark.parametrize("kl", [1.0, 0.3])
+def test_score_weights_act_at_fixed_samples(make, kl):
     """On a continuous model: nothing flows through the samples."""
     link, x, eps = make()
     chosen = estimator("reinforce")
-    log_w = drawn(link, x, list(eps), Objective(chosen)).log_w
-    weights = chosen(log_w)
-    expected = route_by_route(link, x, eps, weights._replace(path=np.zeros_like(log_w)))
-    backward(link, x, list(eps), Objective(chosen))
+    draws = drawn(link, x, list(eps), Objective(chosen))
+    log_px = draws.log_px.array
+    log_w = log_px + kl * (draws.log_w - log_px)
+    weights = chosen(log_w, kl=kl)
+    expected = route_by_route(link, x, eps, weights._replace(path=np.zeros_like(log_w)), kl)
+    backward(link, x, list(eps), Objective(chosen), {"kl": kl})
     for name, parameter in link.namedparams():
         np.testing.assert_allclose(parameter.grad, expected[name], rtol=1e-9, atol=1e-11)
 
