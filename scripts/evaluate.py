@@ -1,4 +1,4 @@
-"""Estimate the log-likelihood of a trained model on its test set.
+"""Estimate the log-likelihood of a trained model on test sets.
 
 Usage:
   evaluate.py [options] <modelprefix>
@@ -6,9 +6,10 @@ Usage:
 
 Options:
   -h --help                    Show this help screen.
-  -d <dataset>, --dataset <dataset>
-                               Data set, as train.py has them; by default the one that the model
-                               was trained on.
+  -d <datasets>, --dataset <datasets>
+                               Data sets, as train.py has them, separated by commas; by default the
+                               one that the model was trained on. Several get a table each, a small
+                               one that compares them, and their names in rows and result lines.
   --images <number>            Only the first test images.
   -g <device>, --device <device>
                                Number of the GPU to run on, -1 for the CPU [default: -1].
@@ -42,6 +43,11 @@ Options:
                                MODEL.evaluation, or MODEL.evaluation-2, … where that exists.
   --resultfile <resultfile>    Append mean, standard error and seconds to this file, separated by
                                commas; "+" names it PREFIX.test.perf.
+  -m <measures>, --measures <measures>
+                               Also measure, separated by commas, "ssim" (the structural similarity
+                               of images and their reconstructions, by scikit-image),
+                               "active-units" (of each stochastic layer) or "l2-errors" (distances
+                               of q(z|x) and the prior from the true ones, where these are known).
   --logw <logwdata.mat>        Write log-weights of the first 256 images, drawn for this file, in
                                MATLAB's format.
   --per-image <file.npz>       Write what the table is made of, image by image (of the last
@@ -59,6 +65,8 @@ Options:
 After a table (docs/evaluation.md) come, for each of its rows and each replication, the mean in nats
 per image, its standard error over images, the estimate and the number of samples:
   -85.12345678 +/- 0.12345678 # logp(iwae) 64
+and the name of the data set where there are several. Of a model that knows log p(x), the table also
+has that, and how far every estimate is from it.
 """
 
 import os
@@ -113,6 +121,8 @@ class Request(NamedTuple):
 
     Attributes
     ----------
+    datasets : list of str
+        Empty for that of the model.
     names : list of str
         Of the estimates, "jvi" once for each order where there are several, "ais" for each start.
     counts, chains : list of int
@@ -127,7 +137,7 @@ class Request(NamedTuple):
 
     prefix: str
     device: int
-    dataset: str | None
+    datasets: list[str]
     data_dir: str | None
     num_images: int | None
     names: list[str]
@@ -141,6 +151,7 @@ class Request(NamedTuple):
     starts: list[str]
     annealing: dict[str, Any]
     bdmc: bool
+    measures: list[str]
     table: str | None
     results: str | None
     log_weights: str | None
@@ -151,9 +162,11 @@ class Request(NamedTuple):
 
 
 class TestSet(NamedTuple):
-    """Observed test images, the name of their data set, and notes on them and on the model."""
+    """Observed test images of a data set, its name, as results tell it, and notes on them."""
 
     name: str
+    label: str  # the name where there are several, else ""
+    data: Any
     x: Any
     notes: list[str]
 
@@ -164,33 +177,27 @@ def main(argv=None):
     with asked():
         request = _request(arguments)
     _check_effects(arguments, given)
-    from jvi.assessment import tables
-    from jvi.assessment.evaluation import elbo_name
     from jvi.models.files import read_model
     from jvi.models.model import from_files
 
     files = read_model(request.prefix)
+    names = [dataset_name(name, files) for name in request.datasets or [None]]
     _check_outputs(request, files)
     _check_model(files.link, request)
     model = from_files(files, request.device)
-    test = _test_set(model, files, request)
-    if not request.quiet:
-        counts = ", ".join(map(str, request.counts))
-        print(*(f"note: {note}\n" for note in test.notes), sep="", end="")
-        images = f"{len(test.x)} test images of {test.name}"
-        print(f"{request.prefix}: {images}, {counts} samples each", flush=True)
+    tests = [_test_set(model, files, request, name, len(names) > 1) for name in names]
+    tests[0].notes[:0] = _notes(files, request, names)
     if request.log_weights:
-        _write_log_weights(model, test.x[:LOGW_IMAGES], request)
+        _write_log_weights(model, tests[0].x[:LOGW_IMAGES], request)
     lines = []  # of what is finished, to be printed whatever happens later
     try:
-        rows, evaluations = _replications(model, test.x, request, lines)
-        simulated, ends = _bracket(model, request) if request.bdmc else ([], {})
-        about = {"model": str(files.path), "data": test.name, "notes": test.notes}
-        report = about | _about(model, test.x, request) | {"rows": rows + simulated}
-        _report(report, evaluations, files, request)
+        reports = {}
+        for test in tests:
+            last = test is tests[-1]
+            reports[test.name], arrays = _assessed(model, test, request, lines, last)
+        _report(files, reports, request)
         if request.per_image:
-            arrays = tables.per_image(evaluations, request.names, elbo_name(model.link))
-            _write_per_image(arrays | ends, len(test.x), request)
+            _write_per_image(arrays, len(tests[0].x), request)
     finally:
         _print(lines)
 
@@ -198,14 +205,16 @@ def main(argv=None):
 def _request(arguments: Mapping[str, Any]) -> Request:
     """What docopt's `arguments` mean; ValueError for what no evaluation can meet."""
     from jvi.assessment import ais
+    from jvi.assessment.cross import split_names
     from jvi.assessment.evaluation import check_request
+    from jvi.assessment.measures import check_names
 
     typed = {**arguments, **_typed(arguments)}
     results = typed["--resultfile"]
     request = Request(
         prefix=typed["<modelprefix>"],
         device=typed["--device"],
-        dataset=typed["--dataset"],
+        datasets=split_names(typed["--dataset"]),
         data_dir=typed["--data-dir"],
         num_images=typed["--images"],
         names=typed["--eval"],
@@ -219,6 +228,7 @@ def _request(arguments: Mapping[str, Any]) -> Request:
         starts=AIS_STARTS[typed["--ais-start"]],
         annealing={name: typed[option] for name, option in ANNEALING.items()},
         bdmc=typed["--bdmc"],
+        measures=typed["--measures"] or [],
         table=typed["--table"],
         results=f"{typed['<modelprefix>'].rstrip(os.sep)}.test.perf" if results == "+" else results,
         log_weights=typed["--logw"],
@@ -229,6 +239,11 @@ def _request(arguments: Mapping[str, Any]) -> Request:
     )
     check_request(request.counts, request.names, request.order, request.batch_size, request.starts)
     ais.check_request(**request.annealing)
+    with asked("--measures"):
+        check_names(request.measures)
+    for option in ("--logw", "--per-image"):
+        if typed[option] and len(request.datasets) > 1:
+            raise ValueError(f"{option} is of one data set: give one with --dataset")
     return request
 
 
@@ -255,6 +270,8 @@ def _typed(arguments):
     for name in names:
         if name.startswith("jvi-"):
             number({"--eval: jvi-M": name[4:]}, "--eval: jvi-M", least=0, most=MAX_ORDER)
+    if arguments["--measures"] is not None:
+        values["--measures"] = distinct(arguments["--measures"].split(","), "--measures")
     values["--samples"] = counts = numbers(arguments, "--samples", least=1, most=MOST_SAMPLES)
     values["--ais-chains"] = counts
     if arguments["--ais-chains"] is not None:
@@ -285,13 +302,14 @@ def _check_outputs(request, files):
     """Refuse before the work what could not be written after it."""
     tables = [f"{request.table}.json", f"{request.table}.csv"] if request.table else []
     new = {"--logw": request.log_weights, "--per-image": request.per_image, "--table": tables}
-    check_outputs(
-        new,
-        request.overwrite,
-        {"--resultfile": request.results},
-        inputs=[files.path, *model_files(files.prefix)],
-        data=(request.dataset or files.meta.get("--dataset"), request.data_dir),
-    )
+    for name in request.datasets or [files.meta.get("--dataset")]:
+        check_outputs(
+            new,
+            request.overwrite,
+            {"--resultfile": request.results},
+            inputs=[files.path, *model_files(files.prefix)],
+            data=(name, request.data_dir),
+        )
     if request.results and os.path.exists(request.results):
         with open(request.results, "rb") as file:
             if set(file.read(100)) - set(b"0123456789+-.,einfa \r\n"):
@@ -310,53 +328,87 @@ def _check_model(link, request):
             ais.check_request(**request.annealing, prior=ais.STARTS[start], link=link)
 
 
-def _test_set(model, files, request):
+def _test_set(model, files, request, name, several):
+    """A `TestSet`; ValueError, before any work, for one that is not for this model or request."""
     from jvi import datasets
-    from jvi.assessment.doubts import doubts
+    from jvi.assessment import measures
 
-    name, wanted = dataset_name(request.dataset, files), request.num_images
-    data = datasets.load(name, request.data_dir)
+    wanted, data = request.num_images, datasets.load(name, request.data_dir)
     rows = data.test[:wanted]
     if wanted is not None and wanted > len(rows):
         raise ValueError(f"--images {wanted}: {name} has only {len(rows)} test images")
-    model.images(rows)  # raises ValueError for any that cannot be evaluated
-    notes, trained_on = doubts(files), files.meta.get("--dataset")
-    notes += _idle(request, name)
+    try:
+        model.images(rows)  # raises ValueError for any that cannot be evaluated
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}" if several else str(error)) from None
+    measures.check(request.measures, model.link, data)
+    notes, trained_on = [], files.meta.get("--dataset")
     if trained_on not in (None, name):
         notes.append(f"{files.prefix} was trained on {trained_on}, not on {name}")
     empty = (rows == 0).all(axis=1) if data.image_shape else []
     if any(empty):
-        count, first = int(empty.sum()), int(empty.argmax())
-        notes.append(f"{count} of the test images are all zero, the first is number {first}")
-    return TestSet(name, datasets.observe_each(data, rows, request.seed), notes)
+        count, first, of = int(empty.sum()), int(empty.argmax()), f" of {name}" * several
+        notes.append(f"{count} of the test images{of} are all zero, the first is number {first}")
+    x = datasets.observe_each(data, rows, request.seed)
+    return TestSet(name, name if several else "", data, x, notes)
 
 
-def _idle(request, name):
-    """Notes on options that change nothing here."""
-    note = data_note(["--data-dir"] if request.data_dir else [], name)
+def _notes(files, request, names):
+    """On the model, and on options that change nothing here."""
+    from jvi.assessment.doubts import doubts
+
+    given = ["--data-dir"] if request.data_dir else []
+    idle = [data_note(given, name) for name in names]
     written = request.table or request.log_weights or request.per_image
-    idle = ["--overwrite has no effect without --table, --logw or --per-image"]
-    return [note] * bool(note) + idle * (request.overwrite and not written)
+    effect = ["--overwrite has no effect without --table, --logw or --per-image"]
+    return [*doubts(files), *filter(None, idle), *effect * (request.overwrite and not written)]
 
 
-def _replications(model, x, request, lines):
+def _assessed(model, test, request, lines, last):
+    """What a report says of one test set, printed, too, and what that is made of by image.
+
+    With the `last` one come simulated data.
+    """
+    from jvi.assessment import tables
+    from jvi.assessment.evaluation import elbo_name
+
+    if not request.quiet:
+        counts = ", ".join(map(str, request.counts))
+        print(*(f"note: {note}\n" for note in test.notes), sep="", end="")
+        images = f"{len(test.x)} test images of {test.name}"
+        print(f"{request.prefix}: {images}, {counts} samples each", flush=True)
+    rows, evaluations = _replications(model, test, request, lines)
+    simulated, ends = _bracket(model, request) if request.bdmc and last else ([], {})
+    rows += simulated
+    notes = tables.start_notes(rows)
+    notes += tables.annealing_notes(rows, request.annealing["step_size"] is not None)
+    report = {"notes": test.notes + notes} | _measured(model, test, request) | {"rows": rows}
+    if not request.quiet:
+        print(tables.summary(report, evaluations), *(f"note: {note}" for note in notes), sep="\n")
+    arrays = tables.per_image(evaluations, request.names, elbo_name(model.link))
+    return report, arrays | ends
+
+
+def _replications(model, test, request, lines):
     """(rows of all replications, evaluations of the last one)."""
     from jvi.assessment.evaluation import elbo_name
-    from jvi.assessment.rows import combine, kl_row, rows, start_row
+    from jvi.assessment.exact import exact_rows, inference_gap
+    from jvi.assessment.rows import combine, rows, start_row
 
     replications, against, elbo = [], None, elbo_name(model.link)
     for replication in range(request.reps):
-        images = x[_images(len(x), request, replication)]
-        results = _evaluate(model, images, request, replication, lines)
+        images = test.x[_images(len(test.x), request, replication)]
+        results = _evaluate(model, images, request, replication, lines, test.label)
         own = rows(results, request.names)
         if request.results:
             _append(own, request.results)
         if request.quiet:
             _print(lines)
         evaluations = [evaluation for evaluation, _ in results]
-        compared, kl = start_row(evaluations), kl_row(evaluations, elbo, against)
+        compared, kl = start_row(evaluations), inference_gap(evaluations, elbo, against)
         against = kl["log_likelihood"]  # the same in every replication
-        replications.append([*own, *([compared] if compared else []), kl])
+        known = exact_rows(results, request.names)
+        replications.append([*own, *known, *([compared] if compared else []), kl])
     return combine(replications), evaluations
 
 
@@ -371,12 +423,12 @@ def _images(count, request, replication):
     return stream(request.seed, "bootstrap", replication).integers(count, size=count)
 
 
-def _evaluate(model, x, request, replication, lines):
+def _evaluate(model, x, request, replication, lines, label):
     """One replication: pairs of an `Evaluation` and the seconds that its pass took.
 
     `lines` get those of finished passes, also where a later one fails.
     """
-    from jvi.assessment import ais, evaluation
+    from jvi.assessment import ais, evaluation, exact
     from jvi.assessment.rows import rows
 
     shared = {"seed": request.seed, "replication": replication, "progress": not request.quiet}
@@ -390,8 +442,10 @@ def _evaluate(model, x, request, replication, lines):
         for start in (name for name in request.starts if name in request.names):
             annealing = request.annealing | shared | {"prior": ais.STARTS[start]}
             results += _timed(ais.evaluations, model, x, request.chains, **annealing)
+        if hasattr(model.link, "log_evidence"):
+            results += _timed(lambda: [exact.evaluation(model, x)])
     finally:
-        lines += _lines(rows(results, request.names))
+        lines += _lines(rows(results, request.names), label)
     return results
 
 
@@ -405,11 +459,11 @@ def _timed(function, *arguments, **options):
     return [(result, seconds) for result in results]
 
 
-def _lines(rows):
-    """In the original's format."""
+def _lines(rows, label):
+    """In the original's format, with the name of the data set where there are several."""
     return [
         f"{row['mean']:.8f} +/- {row['standard_error']:.8f} "
-        f"# logp({row['estimate']}) {row['num_samples']}"
+        f"# logp({row['estimate']}) {row['num_samples']} {label}".rstrip()
         for row in rows
     ]
 
@@ -428,31 +482,20 @@ def _append(rows, path):
     append_text(path, "".join(",".join(f"{v:.8f}" for v in line) + "\n" for line in values))
 
 
-def _about(model, x, request):
-    """What a report says beside its rows."""
-    from jvi.assessment import tables
+def _measured(model, test, request):
+    """What was measured of a test set: the number of active units always, if there are any."""
+    from jvi.assessment import measures
 
-    active, units = _units(model, x, request.seed)
-    return {
-        "arguments": request.options,
-        "versions": tables.versions(),
-        "active_units": active,
-        "latent_units": units,
+    always = [measures.UNITS] * hasattr(model.link, "latent_means")
+    options = {"seed": request.seed, "progress": not request.quiet}
+    found = {
+        name: measures.measure(name, model, test.x, test.data, **options)
+        for name in dict.fromkeys([*request.measures, *always])
     }
-
-
-def _units(model, x, seed):
-    """How many latent units are active, and how many there are; lists for several layers."""
-    from jvi.assessment.evaluation import latent_means
-    from jvi.evidence.diagnostics import active_units
-
-    if not hasattr(model.link, "latent_means"):
-        return None, None
-    means = latent_means(model, x, seed)
-    units = [mean.shape[1] for mean in means]
-    active = [int(active_units(mean).sum()) for mean in means]
-    known = active if len(means) > 1 else active[0]
-    return known if len(x) > 1 else None, units if len(means) > 1 else units[0]
+    report = measures.units(found.get(measures.UNITS, []))
+    if request.measures:
+        report["measures"] = [row for name in request.measures for row in found[name]]
+    return report
 
 
 def _bracket(model, request):
@@ -473,17 +516,16 @@ def _bracket(model, request):
     return rows, arrays
 
 
-def _report(report, evaluations, files, request):
-    """Print and write the table."""
+def _report(files, reports, request):
+    """Print what compares the data sets, and write the table."""
     from jvi.assessment import tables
+    from jvi.assessment.cross import cross, merged
 
-    explicit = request.annealing["step_size"] is not None
-    notes = tables.start_notes(report["rows"])
-    notes += tables.annealing_notes(report["rows"], explicit)
-    report["notes"] += notes
-    if not request.quiet:
-        print(tables.summary(report, evaluations), *(f"note: {note}" for note in notes), sep="\n")
-    written = _write_table(report, files.prefix, request.table)
+    about = {"model": str(files.path), "arguments": request.options}
+    about |= {"versions": tables.versions()} | merged(reports, files.meta.get("--dataset"))
+    if len(reports) > 1 and not request.quiet:
+        print(tables.crossed(*cross(reports, request.names), about["trained_on"]))
+    written = _write_table(about, files.prefix, request.table)
     if not request.quiet:
         print(written)
 

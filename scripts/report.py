@@ -9,9 +9,10 @@ The page is one HTML file that opens without a network.
 Options:
   -h --help                    Show this help screen.
   -o <file>                    The file to write; by default PREFIX.report.html.
-  -d <dataset>, --dataset <dataset>
-                               Data set, as train.py has them; by default the one that the model
-                               was trained on.
+  -d <datasets>, --dataset <datasets>
+                               Data sets, as train.py has them, separated by commas; by default the
+                               one that the model was trained on. The page is about the first, and
+                               has a table that compares all.
   -g <device>, --device <device>
                                Number of the GPU to run on, -1 for the CPU [default: -1].
   -s <samples>, --samples <samples>
@@ -30,6 +31,7 @@ model, options and versions give the same bytes.
 
 from jvi.cli import (
     arguments_of,
+    asked,
     check_outputs,
     command,
     data_note,
@@ -50,22 +52,26 @@ def main(argv=None):
     device, quiet = number(arguments, "--device", least=-1), arguments["--quiet"]
     noise, date = seed(arguments), _date()
     from jvi import datasets
+    from jvi.assessment.cross import split_names
     from jvi.assessment.report import report
     from jvi.files import atomic_write
     from jvi.models.files import read_model
     from jvi.models.model import from_files
 
+    with asked("--dataset"):
+        given_names = split_names(arguments["--dataset"])
     files = read_model(arguments["<modelprefix>"])
     path = arguments["-o"] or f"{files.prefix}.report.html"
-    name, folder = dataset_name(arguments["--dataset"], files), arguments["--data-dir"]
-    inputs = [files.path, *model_files(files.prefix)]
-    check_outputs({"-o": path}, arguments["--overwrite"], inputs=inputs, data=(name, folder))
+    names = [dataset_name(name, files) for name in given_names or [None]]
+    folder, inputs = arguments["--data-dir"], [files.path, *model_files(files.prefix)]
+    for name in names:
+        check_outputs({"-o": path}, arguments["--overwrite"], inputs=inputs, data=(name, folder))
     model = from_files(files, device)
-    note = data_note(given, name)
-    if note and not quiet:
-        print(f"note: {note}")
-    data = datasets.load(name, folder)
-    options = {"progress": not quiet, "date": date}
+    for note in filter(None, (data_note(given, name) for name in names)):
+        if not quiet:
+            print(f"note: {note}")
+    data, *others = (datasets.load(name, folder) for name in names)
+    options = {"progress": not quiet, "date": date, "others": others}
     page = report(model, files, data, num_images, num_samples, noise, **options)
     with atomic_write(path) as temporary:
         # What UTF-8 lacks can be part of a file's name.

@@ -2,8 +2,18 @@
 
 __all__ = ["CAPTIONS", "LABELS"]
 
-# The one name of each bound.
-LABELS = {"vae": "ELBO", "elbo": "ELBO", "iwae": "IWAE", "jvi": "JVI-1"}
+# The one name of each bound, and of what is measured beside them.
+LABELS = {
+    "vae": "ELBO",
+    "elbo": "ELBO",
+    "iwae": "IWAE",
+    "jvi": "JVI-1",
+    "exact": "log p(x)",
+    "-KL(q||p)": "\N{MINUS SIGN}KL(q‖p)",
+    "ssim": "SSIM",
+    "l2-posterior": "L2 error of q(z|x)",
+    "l2-prior": "L2 error of p(z)",
+}
 
 # Of Pareto k.
 LIMIT = "min(1 \N{MINUS SIGN} 1/log₁₀ K, 0.7) (Vehtari et al. 2024)"
@@ -16,6 +26,12 @@ CAPTIONS = {
     f"{LIMIT}: where many images are above it, expect IWAE and JVI-1 to rise further with K. For "
     "K below 256 some are by the noise of k alone. A unit is active if the mean of q(z|x) has a "
     "variance over images above 0.01.",
+    "measures": "\N{MINUS SIGN}KL(q‖p), in nats, is the inference gap: ELBO less log p(x), which "
+    "is IWAE where it is not known, image by image. SSIM is the structural similarity (Wang et al. "
+    "2004) of images and what is decoded from q(z|x): 1 where they are equal. L2 errors are "
+    "Euclidean distances of probabilities from the true ones.",
+    "cross": "The model, trained on {trained_on}, on the first test images of each data set, with "
+    "standard errors over images: how far it goes beyond what it has seen.",
     "about": "The model, and what it was evaluated on.",
     "settings": "Training settings, as its meta file has them.",
     "curve": "Objective (that of JVI may exceed every bound) and IWAE of validation by epoch: a "

@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,14 +10,17 @@ import numpy as np
 
 import jvi
 from jvi.assessment import plots
+from jvi.assessment.assessed import Assessed, assess
 from jvi.assessment.captions import CAPTIONS, LABELS
+from jvi.assessment.cross import cross
 from jvi.assessment.doubts import binary_pixels, doubts, read_log, trained_as, trainer_state
-from jvi.assessment.evaluation import elbo_name, evaluations, latent_means
+from jvi.assessment.evaluation import latent_means
 from jvi.assessment.grid import GRID
 from jvi.assessment.page import POLICY, STYLE, Html, tag
 from jvi.assessment.plots import number
+from jvi.assessment.rows import KL
 from jvi.assessment.tables import counted
-from jvi.datasets import Dataset, binarise, observe_each
+from jvi.datasets import Dataset, binarise
 from jvi.engine.random import stream
 from jvi.evidence.arrays import host
 from jvi.evidence.diagnostics import MIN_TAIL, active_units, pareto_threshold
@@ -36,6 +40,7 @@ def report(
     seed: int = 0,
     progress: bool = False,
     date: str | None = None,
+    others: Sequence[Dataset] = (),
 ) -> str:
     """What a model is, how good it is, how far its estimates can be trusted, and what it draws.
 
@@ -56,6 +61,8 @@ def report(
         Show progress after two seconds.
     date : str, optional
         Of the evaluation, to be said beside the version.
+    others : sequence of Dataset
+        To be compared with: as many images of each, in one table.
 
     Returns
     -------
@@ -67,12 +74,11 @@ def report(
     ValueError
         When the images do not fit the model, or its log-weights are not finite.
     """
-    rows = data.test[:num_images]
-    model.images(rows)  # names the first that does not fit
-    x = observe_each(data, rows, seed)
-    bounds = elbo_name(model.link), "iwae", "jvi"
-    options = {"progress": progress, "detail": True, "keep": True}
-    [result] = evaluations(model, x, [num_samples], bounds, 1, seed, **options)
+    for each in (data, *others):
+        _check(model, each, num_images)
+    numbers = num_images, num_samples, seed, progress
+    assessed = assess(model, data, *numbers)
+    x, result = assessed.x, assessed.result
     means = latent_means(model, x, seed) if hasattr(model.link, "latent_means") else []
     pictures = _Pictures(model, x, data.image_shape)
     log = _log(files)
@@ -84,7 +90,8 @@ def report(
     images = f"first {len(x):,} of {len(data.test):,} test images"
     about = _about(files, data, images, kept) | said
     sections = {
-        "Estimates": [*_doubts(files, result), _side(*_estimates(result, means, images, about))],
+        "Estimates": [*_doubts(files, result), _side(*_estimates(assessed, means, images, about))],
+        "Other data sets": _sides(*_crossed([assessed, *_others(model, others, numbers)], files)),
         "Training": [_side(*_curve(log, kept), _settings(files))],
         "Pictures": _sides(*_pairs(pictures), *_samples(pictures, seed)),
         "Latent space": _sides(*_latent(pictures, means, result.per_image["iwae"])),
@@ -92,6 +99,21 @@ def report(
         "Images to look at": _sides(*_listed(pictures, result)),
     }
     return _page(files, [_section(*each) for each in sections.items() if each[1]])
+
+
+def _check(model, data, num_images):
+    """Raise ValueError naming the first image that does not fit, and the data set."""
+    try:
+        model.images(data.test[:num_images])
+    except ValueError as error:
+        raise ValueError(f"{data.name}: {error}") from None
+
+
+def _others(model, others, numbers):
+    """An `Assessed` of each, without its log-weights."""
+    for data in others:
+        assessed = assess(model, data, *numbers)
+        yield assessed._replace(result=assessed.result._replace(log_w=None))
 
 
 def _page(files, sections):
@@ -129,16 +151,9 @@ def _doubts(files, result):
     return [tag("div", title, tag("ul", *items), class_="doubts")] if reasons else []
 
 
-def _estimates(result, means, images, about):
-    bounds = [
-        (
-            LABELS[name],
-            number(mean),
-            number(result.standard_error[name]),
-            number(result.sampling_error[name]),
-        )
-        for name, mean in result.mean.items()
-    ]
+def _estimates(assessed, means, images, about):
+    result, (*bounds, gap) = assessed.result, map(_told, assessed.rows)
+    measured = [gap, *map(_told, assessed.measures)]
     ess = f"{number(result.per_image['ess'].mean(), '.1f')} of {result.num_samples}"
     diagnosis = {"effective sample size, mean": ess} | _heavy_tails(result)
     if means:
@@ -147,7 +162,40 @@ def _estimates(result, means, images, about):
     header = "bound or estimate", "nats per image", "± images", "± samples"
     caption = CAPTIONS["bounds"].format(images=images)
     tables = _table("bounds", bounds, header, caption), _table("diagnosis", diagnosis.items())
-    return tag("div", *tables), _table("about", about.items())
+    beside = _table("measures", measured, ("beside bounds", "mean", *header[2:]))
+    return tag("div", *tables, beside), _table("about", about.items())
+
+
+def _told(row):
+    """The cells of a row of the evaluation, or of what is measured."""
+    if "measure" in row:
+        error = row["standard_error"]
+        given = "" if math.isnan(error) else number(error, ".3f")
+        return LABELS[row["measure"]], number(row["mean"], ".3f"), given, ""
+    errors = map(number, (row["standard_error"], row["sampling_error"]))
+    return LABELS[row["estimate"]], number(row["mean"]), *errors
+
+
+def _crossed(assessed: Sequence[Assessed], files):
+    """The table of several data sets; nothing for one."""
+    if len(assessed) < 2:
+        return
+    reports = {each.data.name: {"rows": each.rows, "measures": each.measures} for each in assessed}
+    columns, table = cross(reports, list(assessed[0].result.mean))
+    header = [LABELS[column.partition("@")[0]] for column in columns]
+    rows = [(name, *map(_pair, columns, cells)) for name, cells in table.items()]
+    trained_on = files.meta.get("--dataset", "unknown data")
+    caption = CAPTIONS["cross"].format(trained_on=trained_on)
+    yield _table("cross", rows, ("tested on", *header), caption)
+
+
+def _pair(column, cell):
+    """A mean and its standard error."""
+    if cell is None:
+        return ""
+    form = ".2f" if column == KL or "@" in column else ".3f"
+    error = "" if math.isnan(cell.error) else f" ± {number(cell.error, form)}"
+    return f"{number(cell.mean, form)}{error}"
 
 
 def _heavy_tails(result):

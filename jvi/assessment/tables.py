@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from jvi.assessment.annealing import STARTS
+from jvi.assessment.cross import Cell
 from jvi.assessment.evaluation import Evaluation
+from jvi.assessment.exact import EXACT
 from jvi.assessment.rows import DIFFERENCE, KEYS, KL, NUMBERS, Row, difference_error, largest
 from jvi.evidence.diagnostics import MIN_TAIL, pareto_threshold
 from jvi.files import atomic_write
@@ -23,6 +25,7 @@ from jvi.text import table
 __all__ = [
     "annealing_notes",
     "counted",
+    "crossed",
     "free_prefix",
     "per_image",
     "start_notes",
@@ -51,7 +54,7 @@ ACCEPTANCE = (0.2, 0.98)
 NOISY = 256  # samples, below which more than one in 20 images is above the threshold by chance
 
 # Packages that the numbers may depend on.
-PACKAGES = ("chainer", "numpy", "scipy", "cupy-cuda12x", "cupy-cuda13x")
+PACKAGES = ("chainer", "numpy", "scipy", "scikit-image", "cupy-cuda12x", "cupy-cuda13x")
 
 
 def text(rows: Sequence[Row]) -> str:
@@ -79,9 +82,8 @@ def counted(counts: int | Sequence[int], totals: int | Sequence[int]) -> str:
 def summary(report: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> str:
     """What is printed of a report: its tables, and how far to trust it."""
     evaluations = list(evaluations)
-    test, simulated = (
-        [row for row in report["rows"] if row["data"] == data] for data in ("test", "simulated")
-    )
+    simulated = [row for row in report["rows"] if row["data"] == "simulated"]
+    test = [row for row in report["rows"] if row["data"] != "simulated"]
     kl, active = test[-1], report["active_units"]
     units = ""
     if active is not None:
@@ -92,6 +94,8 @@ def summary(report: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> str
             label = f"{evaluation.num_samples} samples: " if len(evaluations) > 1 else ""
             last = "last replication: " if len(kl["means"]) > 1 else ""
             lines.append(label + last + _doubts(evaluation))
+    if report.get("measures"):
+        lines += [_measures(report["measures"])]
     if simulated:
         lines += [
             f"{simulated[0]['num_images']} images simulated from the model, between forward and "
@@ -105,6 +109,36 @@ def summary(report: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> str
         for name, row in _annealed(report["rows"]).items()
     ]
     return "\n".join(lines)
+
+
+def _measures(rows):
+    """The table of what was measured beside bounds."""
+    cells = [
+        [row["measure"], _measured(row), _cell(row, "standard_error", "{standard_error:.4f}")]
+        for row in rows
+    ]
+    return table(cells, ["measure", "mean", "± images"])
+
+
+def _measured(row):
+    form = "{mean:.4f}" if math.isnan(row["total"]) else "{mean:.0f} of {total}"
+    return _cell(row, "mean", form)
+
+
+def crossed(
+    columns: Sequence[str], cells: Mapping[str, Sequence[Cell | None]], trained_on: str | None
+) -> str:
+    """The table of `jvi.assessment.cross.cross`, as it is printed."""
+    rows = [[name, *map(_pair, row)] for name, row in cells.items()]
+    return table(rows, [f"trained on {trained_on or 'unknown data'}, tested on", *columns])
+
+
+def _pair(cell):
+    if cell is None or math.isnan(cell.mean):
+        return "-"
+    if math.isnan(cell.error):
+        return f"{cell.mean:.4g}"
+    return f"{cell.mean:.4f} ± {cell.error:.4f}"
 
 
 def annealing_notes(rows: Iterable[Row], explicit: bool) -> list[str]:
@@ -194,6 +228,9 @@ def per_image(
             if "-iwae_" not in name and name.removesuffix("_error") not in others:
                 full = f"{_weights(each, name)}{name}@{each.num_samples}"
                 arrays[full if several else name] = values
+    for each in evaluations:
+        if EXACT in each.mean:
+            arrays[EXACT] = each.per_image[EXACT]
     return arrays | _of_divergence(evaluations, names, elbo) | _of_starts(evaluations)
 
 
@@ -206,10 +243,10 @@ def _weights(evaluation, name):
 def _of_divergence(evaluations, names, elbo):
     """Of ELBO and IWAE, of most samples, what was not asked for, and the error of the difference.
 
-    IWAE only where nothing was annealed.
+    IWAE only where nothing was annealed, and log p(x) is not known.
     """
     most = largest(evaluations)
-    against = [] if STARTS.keys() & most.keys() else ["iwae"]
+    against = [] if {*STARTS, EXACT} & most.keys() else ["iwae"]
     keys = [f"{elbo}-iwae_error"] if against else []
     for name in {elbo, *against} - set(names):
         keys += [name, f"{name}_error"]
@@ -256,7 +293,10 @@ def free_prefix(prefix: str) -> str:
 
 
 def write(prefix: str, report: Mapping[str, Any]) -> None:
-    """PREFIX.json: `report`, a dict with "rows"; PREFIX.csv: its rows. Not a number is empty."""
+    """PREFIX.json: `report`, a dict with "rows"; PREFIX.csv: its rows. Not a number is empty.
+
+    What was measured beside bounds, under "measures", ends the CSV as rows without a K.
+    """
     report = _plain(report)
     with atomic_write(f"{prefix}.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
@@ -265,6 +305,7 @@ def write(prefix: str, report: Mapping[str, Any]) -> None:
         lines = csv.DictWriter(file, keys, extrasaction="ignore", lineterminator="\n")
         lines.writeheader()
         lines.writerows({**row, "replications": len(row["means"])} for row in report["rows"])
+        lines.writerows({**row, "estimate": row["measure"]} for row in report.get("measures", []))
 
 
 def write_beside(prefix: str, report: Mapping[str, Any]) -> str:

@@ -29,9 +29,11 @@ from jvi.assessment.evaluation import evaluations
 from jvi.assessment.page import POLICY, tag
 from jvi.assessment.report import _concentration as concentration
 from jvi.assessment.report import report
+from jvi.assessment.similarity import ssim
 from jvi.evidence.diagnostics import active_units
 from jvi.models import MLP
 from jvi.models.files import read_model, write_model
+from jvi.models.mixture import l2_errors
 from jvi.scripts import report as script
 from jvi.scripts import train
 
@@ -135,6 +137,61 @@ def test_its_numbers_are_those_of_evaluate(prefix, page):
         ["images with Pareto k > 0.45", f"{100 * (values['pareto_k'] > limit).mean():.0f}%"],
         ["active latent units", f"{active} of {model.num_latent}"],
     ]
+
+
+def test_what_is_measured_beside_bounds_is_told(prefix, page):
+    model, x, result = evaluated(prefix)
+    gap = result.per_image["vae"] - result.per_image["iwae"]
+    sampling = np.linalg.norm(result.per_image["vae-iwae_error"]) / IMAGES
+    values = ssim(x, model.reconstruct(x), (8, 8))
+    header, kl, similar = page.tables["measures"]
+    assert header == ["beside bounds", "mean", "± images", "± samples"]
+    told = [gap.mean(), gap.std(ddof=1) / math.sqrt(IMAGES), sampling]
+    assert kl == ["\N{MINUS SIGN}KL(q‖p)", *(plots.number(each) for each in told)]
+    told = [values.mean(), values.std(ddof=1) / math.sqrt(IMAGES)]
+    assert similar == ["SSIM", *(plots.number(each, ".3f") for each in told), ""]
+
+
+def test_without_scikit_image_there_is_no_ssim(model3, monkeypatch):
+    from jvi.assessment import similarity
+
+    monkeypatch.setattr(similarity, "find_spec", lambda _: None)
+    names = [row[0] for row in Page(written(model3, images=8, samples=8)).tables["measures"]]
+    assert names == ["beside bounds", "\N{MINUS SIGN}KL(q‖p)"]
+
+
+def test_the_evidence_that_a_model_knows_is_a_row(tmp_path):
+    model = "-d mixture --model mixture --estimator reinforce --vae-samples 2"
+    steps = "-e 1 -b 5000 --opt adam --quiet"
+    train.main([*model.split(), *steps.split(), "-o", str(tmp_path / "mix")])
+    page = Page(written(tmp_path / "mix"))
+    model, x = jvi.load(tmp_path / "mix"), datasets.load("mixture").test[:IMAGES]
+    exact, errors = model.link.log_evidence(x), l2_errors(model.link, x)
+    assert page.tables["bounds"][-1][:2] == ["log p(x)", plots.number(exact.mean())]
+    rows = {row[0]: row[1] for row in page.tables["measures"]}
+    assert rows["L2 error of q(z|x)"] == f"{errors.posterior:.3f}"
+    assert rows["L2 error of p(z)"] == f"{errors.prior:.3f}"
+    elbo = jvi.evaluate(model, x, SAMPLES, ("vae",)).per_image["vae"]
+    assert rows["\N{MINUS SIGN}KL(q‖p)"] == plots.number((elbo - exact).mean())
+
+
+def test_several_data_sets_are_compared(model3):
+    data = datasets.load("digits")
+    turned = np.ascontiguousarray(data.test[:, ::-1])
+    other = data._replace(name="turned", test=turned)
+    model, files = jvi.load(model3), read_model(model3)
+    text = report(model, files, data, IMAGES, SAMPLES, others=[other])
+    page = Page(text)
+    assert sections(text) == [SECTIONS[0], "Other data sets", *SECTIONS[1:]]
+    header, *rows = page.tables["cross"]
+    names = ["ELBO", "IWAE", "JVI-1", "\N{MINUS SIGN}KL(q‖p)", "SSIM"]
+    assert header == ["tested on", *names]
+    for (name, *cells), each in zip(rows, (data, other), strict=True):
+        assert name == each.name
+        alone = Page(report(model, files, each, IMAGES, SAMPLES)).tables
+        told = alone["bounds"][1:] + alone["measures"][1:]
+        assert cells == [f"{row[1]} ± {row[2]}" for row in told]
+    assert "The model, trained on digits, on the first test images" in page.text
 
 
 def test_the_limit_of_k_is_drawn_and_cited_wherever_k_is(page):

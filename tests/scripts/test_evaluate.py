@@ -450,10 +450,13 @@ def by_arrays(values, row):
         split = [part.partition("@")[::2] for part in parts.partition(",")[0].split(" - ")]
         (one, k), (two, m) = ((name, int(count or row["num_samples"])) for name, count in split)
         if "@" in parts:
-            errors = np.hypot(find(f"{one}_error", k), find(f"{two}_error", m))
+            independent = 0.0 if two == "exact" else find(f"{two}_error", m)
+            errors = np.hypot(find(f"{one}_error", k), independent)
         else:
             errors = find(f"{one}-{two}_error", k)  # of the same samples, or the same noise
         return summary_of(find(one, k) - find(two, m), errors)
+    if estimate == "exact":
+        return summary_of(find(estimate), np.zeros(len(find(estimate))))
     found = summary_of(find(estimate), find(f"{estimate}_error"))
     start = f"{estimate}_" if estimate.startswith("ais") else ""
     if f"{estimate}@{row['num_samples']}" not in values:  # alone in its file
@@ -505,6 +508,157 @@ def test_the_log_weight_file_has_noise_of_its_own(run, prefix, tmp_path):
     rng = stream(0, "log-weight file")
     expected = jvi.load(prefix).log_weights(digits(), 6, rng)
     np.testing.assert_array_equal(loadmat(tmp_path / "w.mat")["logw"], expected)
+
+
+# Measures, known evidence, several data sets
+
+
+def test_what_is_measured_stands_below_the_table_and_in_the_files(run, prefix):
+    from jvi.assessment.similarity import ssim
+
+    out, report = run("-E", "iwae", "-s", "8", "-m", "ssim,active-units")
+    values = ssim(digits(), jvi.load(prefix).reconstruct(digits()), (8, 8))
+    similar, units = report["measures"]
+    assert similar["mean"] == pytest.approx(values.mean(), rel=1e-6)
+    error = values.std(ddof=1) / math.sqrt(FEW)
+    assert similar["standard_error"] == pytest.approx(error, rel=1e-5)
+    assert units["mean"] == report["active_units"] == active_units_by_hand(prefix)
+    assert re.search(rf"^ssim +{values.mean():.4f} +{error:.4f}$", out, re.MULTILINE)
+    assert re.search(rf"^active-units +{units['mean']:.0f} of 3 +-$", out, re.MULTILINE)
+    assert report["arguments"]["--measures"] == ["ssim", "active-units"]
+    with open(f"{prefix}.evaluation.csv", newline="") as file:
+        *rows, one, two = csv.DictReader(file)
+    assert len(rows) == len(report["rows"]) == 2
+    assert [one["estimate"], two["estimate"]] == ["ssim", "active-units"]
+    assert float(one["mean"]) == similar["mean"] and one["num_samples"] == ""
+    _, without = run("-E", "iwae", "-s", "8", name="m.evaluation-2")
+    assert "measures" not in without and without["active_units"] == report["active_units"]
+    assert without["rows"][0]["mean"] == report["rows"][0]["mean"]
+
+
+def test_without_scikit_image_nothing_is_begun(fails, monkeypatch, prefix):
+    from jvi.assessment import similarity
+
+    monkeypatch.setattr(evaluate, "_replications", lambda *_: pytest.fail("has begun"))
+    monkeypatch.setattr(similarity, "find_spec", lambda _: None)
+    fails("--measures ssim needs scikit-image: pip install scikit-image", "-m", "ssim")
+    assert not list(prefix.parent.glob("*.evaluation*"))
+
+
+@pytest.fixture
+def mixture(tmp_path):
+    model = "-d mixture --model mixture --estimator reinforce --vae-samples 2"
+    steps = "-e 1 -b 5000 --opt adam --quiet"
+    train.main([*model.split(), *steps.split(), "-o", str(tmp_path / "mix")])
+    return tmp_path / "mix"
+
+
+def test_a_model_that_knows_its_evidence_is_compared_with_it(mixture, tmp_path, capsys):
+    """Each row from the arrays, -KL against the exact value, and no new result lines."""
+    path = tmp_path / "v.npz"
+    options = "-E elbo,iwae -s 8,64 -m l2-errors,active-units --images 40 --per-image"
+    evaluate.main([*options.split(), str(path), str(mixture)])
+    out, values = capsys.readouterr().out, dict(np.load(path))
+    report = json.loads((tmp_path / "mix.evaluation.json").read_text())
+    names = [row["estimate"] for row in report["rows"]]
+    gaps = ["elbo - exact"] * 2 + ["iwae - exact"] * 2
+    assert names == ["elbo", "elbo", "iwae", "iwae", "exact", *gaps, KL]
+    model, x = jvi.load(mixture), datasets.load("mixture").test[:40]
+    exact = model.link.log_evidence(x)
+    np.testing.assert_allclose(values["exact"], exact, rtol=1e-6)
+    for row in report["rows"][:-1]:
+        expected = by_arrays(values, row)
+        for key in ("mean", "standard_error", "sampling_error"):
+            assert row[key] == pytest.approx(expected[key], rel=1e-9, abs=1e-12), row["estimate"]
+    assert report["rows"][-1]["log_likelihood"] == "exact"
+    vae = jvi.evaluate(model, x, 64, ("vae",)).per_image["vae"] - exact
+    assert report["rows"][-1]["mean"] == pytest.approx(vae.mean(), rel=1e-5)
+    assert re.search(rf"^exact +- +{exact.mean():.4f} ", out, re.MULTILINE)
+    lines = [match[3] for match in map(RESULT.fullmatch, out.splitlines()) if match]
+    assert lines == ["elbo", "elbo", "iwae", "iwae"]
+    measured = [row["measure"] for row in report["measures"]]
+    assert measured == ["l2-posterior", "l2-prior", "active-units"]
+
+
+@pytest.fixture
+def second(monkeypatch):
+    """Another data set of the same size, "omniglot": the digits, upside down."""
+    original = datasets.load
+
+    def load(name, data_dir=None):
+        if name != "omniglot":
+            return original(name, data_dir)
+        data = original("digits")
+        return data._replace(name=name, test=np.ascontiguousarray(data.test[:, ::-1]))
+
+    monkeypatch.setattr(datasets, "load", load)
+
+
+SEVERAL = ("-E", "iwae,vae", "-s", "4,8", "-m", "ssim")
+
+
+def test_each_of_several_data_sets_gives_what_it_gives_alone(second, run, prefix):
+    out, report = run("-d", "digits,omniglot", *SEVERAL)
+    assert (report["data"], report["trained_on"]) == (["digits", "omniglot"], "digits")
+    assert report["notes"] == [f"{prefix} was trained on digits, not on omniglot"]
+    for i, name in enumerate(report["data"]):
+        _, alone = run("-d", name, *SEVERAL, name=f"m.evaluation-{i + 2}")
+        for key in ("rows", "measures"):
+            own = [row for row in report[key] if row["data"] == name]
+            assert {row["data"] for row in alone[key]} == {"test"}
+            for row, other in zip(own, alone[key], strict=True):
+                changed = {"data", "seconds"}
+                assert row.keys() == other.keys()
+                assert all(row[k] == other[k] for k in row.keys() - changed)
+        assert report["active_units"][name] == alone["active_units"]
+    with open(f"{prefix}.evaluation.csv", newline="") as file:
+        names = [line["data"] for line in csv.DictReader(file)]
+    assert names == ["digits"] * 5 + ["omniglot"] * 5 + ["digits", "omniglot"]
+    lines = [line.split(" # ")[1] for line in out.splitlines() if " # logp(" in line]
+    rows = itertools.product(["digits", "omniglot"], ["iwae", "vae"], [4, 8])
+    assert lines == [f"logp({estimate}) {count} {name}" for name, estimate, count in rows]
+
+
+def test_several_data_sets_are_compared_in_one_table(second, run):
+    out, report = run("-d", "digits,omniglot", *SEVERAL)
+    found = {(r["data"], r["estimate"], r["num_samples"]): r for r in report["rows"]}
+    measured = {row["data"]: row for row in report["measures"]}
+    lines = out.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.startswith("trained on digits"))
+    header = re.split(r"  +", lines[start])
+    assert header == ["trained on digits, tested on", "iwae@8", "vae@8", KL, "ssim"]
+    for line, name in zip(lines[start + 1 :], report["data"], strict=False):
+        rows = [found[name, each, 8] for each in ("iwae", "vae", KL)] + [measured[name]]
+        cells = [f"{row['mean']:.4f} ± {row['standard_error']:.4f}" for row in rows]
+        assert re.split(r"  +", line) == [name, *cells]
+
+
+def test_simulated_data_are_bracketed_once(second, run):
+    options = ("--bdmc", "--ais-temps", "2", "--ais-stepsize", "0.1", "-s", "4")
+    out, report = run("-d", "digits,omniglot", *options)
+    assert sum(row["data"] == "simulated" for row in report["rows"]) == 3
+    assert out.count("images simulated from the model") == 1
+
+
+def test_what_is_finished_of_the_first_data_set_is_printed(second, monkeypatch, prefix, capsys):
+    failing_later = failing(KeyboardInterrupt(), 1)(evaluate._evaluate)
+    monkeypatch.setattr(evaluate, "_evaluate", failing_later)
+    options = ["-d", "digits,omniglot", "-s", "4", "--images", str(FEW), str(prefix)]
+    with pytest.raises(SystemExit) as stop:
+        evaluate.main(options)
+    assert stop.value.code == 130
+    assert capsys.readouterr().out.splitlines()[-1].endswith("# logp(iwae) 4 digits")
+
+
+def test_no_work_begins_before_every_data_set_fits(fails, monkeypatch, prefix, tmp_path):
+    monkeypatch.setattr(evaluate, "_replications", lambda *_: pytest.fail("has begun"))
+    np.savez(tmp_path / "other.npz", np.random.default_rng(0).integers(0, 2, size=(30, 9)))
+    other = tmp_path / "other.npz"
+    fails(r"other.npz: images have shape \(\d+, 9\), the model expects", "-d", f"digits,{other}")
+    fails("--dataset has digits twice", "-d", "digits,digits")
+    fails("--per-image is of one data set: give one", "-d", f"digits,{other}", "--per-image", "x")
+    fails("--images 301: digits has only 300", "-d", f"digits,{other}", "--images", "301")
+    assert not list(prefix.parent.glob("*.evaluation*"))
 
 
 # Annealing

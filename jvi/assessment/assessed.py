@@ -1,0 +1,66 @@
+"""A model on one data set with one number of samples: what a page tells of it."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jvi.assessment import exact, measures
+from jvi.assessment.evaluation import Evaluation, elbo_name, evaluations
+from jvi.assessment.rows import Row, rows
+from jvi.datasets import Dataset, observe_each
+
+__all__ = ["Assessed", "assess"]
+
+
+class Assessed(NamedTuple):
+    """What is known of the first test images of a data set.
+
+    Attributes
+    ----------
+    data : jvi.datasets.Dataset
+    x : array, shape (N, …)
+        The images, observed.
+    result : Evaluation
+        ELBO, IWAE and JVI-1, with the log-weights.
+    rows : list of dict
+        Of these, of log p(x) where the model knows it, and of the inference gap, which is last.
+    measures : list of dict
+        Of what can be measured, but for active units.
+    """
+
+    data: Dataset
+    x: np.ndarray
+    result: Evaluation
+    rows: list[Row]
+    measures: list[Row]
+
+
+def assess(
+    model: Any,
+    data: Dataset,
+    num_images: int,
+    num_samples: int,
+    seed: int = 0,
+    progress: bool = False,
+) -> Assessed:
+    """Evaluate and measure a model on the first `num_images` test images, with K samples each.
+
+    Raises
+    ------
+    ValueError
+        When the images do not fit the model, or its log-weights are not finite.
+    """
+    x = observe_each(data, data.test[:num_images], seed)
+    elbo = elbo_name(model.link)
+    options = {"progress": progress, "detail": True, "keep": True}
+    bounds = elbo, "iwae", "jvi"
+    [result] = evaluations(model, x, [num_samples], bounds, 1, seed, **options)
+    found = [result]
+    if hasattr(model.link, "log_evidence"):
+        found.append(exact.evaluation(model, x))
+    told = rows([(each, 0.0) for each in found], [*bounds, exact.EXACT])
+    names = [name for name in measures.able(model.link, data) if name != measures.UNITS]
+    measured = [
+        row for name in names for row in measures.measure(name, model, x, data, seed, progress)
+    ]
+    return Assessed(data, x, result, [*told, exact.inference_gap(found, elbo)], measured)
