@@ -13,17 +13,23 @@ in turns with everything else.
       gradients, their clipping, Adam
   T2  log-weights of every image with K samples and their IWAE bound, no gradient
 
+"estimators" are this project's alone: time and memory of a training step of each estimator at K =
+8, 64 and 512, as ratios to IWAE's on burda:layers=1 and, of those that train discrete latents, to
+REINFORCE's on sbn:layers=1; medians of 15 (quartiles), memory beyond that of the imports. It takes
+a quarter of an hour.
+
 Noise is given to all in T1. In T2 it is given to all but this project, which draws its own, as it
 does on a GPU in both.
 
 Options:
   -h --help             Show this help screen.
   -o <file>             Write all numbers to this file [default: benchmark.json].
-  --quick               Fewer repeats, untuned peers, growth up to K = 4096.
+  --quick               Fewer repeats, untuned peers, growth up to K = 4096, estimators at K = 8.
   --peers <list>        Of these, measure what is installed [default: eager,compiled,jax].
   --allocators <list>   "tuned": freed memory stays with the process, whichever program it runs;
                         "default": as the system has it [default: tuned,default].
-  --parts <list>        What to measure [default: times,memory,growth].
+  --parts <list>        What to measure [default: times,memory,growth]. "estimators", beside these
+                        or alone: what every gradient estimator costs.
   -g <device>, --device <device>
                         Number of the GPU to measure times on (and nothing else), -1 for the CPU
                         [default: -1].
@@ -32,17 +38,13 @@ Options:
 import json
 import os
 import platform
-import sys
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from math import log
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter, sleep
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -51,19 +53,17 @@ from tqdm import tqdm
 
 from jvi.cli import command, number
 from jvi.engine.devices import device
-from jvi.engine.random import Given
-from jvi.evidence.arrays import host
+from jvi.scripts import estimator_costs
+from jvi.scripts.benchmark_programs import (
+    MODULES,
+    NAMES,
+    PROGRAMS,
+    Sizes,
+    Task,
+    make_inputs,
+    peak,
+)
 from jvi.text import table
-
-NAMES = {
-    "floor": "floor",
-    "jvi": "this project",
-    "numpy": "  without Numba",
-    "eager": "PyTorch eager",
-    "compiled": "torch.compile",
-    "jax": "JAX jit",
-}
-MODULES = {"eager": "torch", "compiled": "torch", "jax": "jax"}
 
 # glibc gives freed memory back to the system, page by page, and takes it again in the next step;
 # told not to, it keeps it. Read when a process starts, so every measurement has its own process.
@@ -83,24 +83,7 @@ JAX_SETTINGS = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 ROWS = (1024, 4096, 16384)
 GPU_ROWS = (2**14, 2**18)
 
-# Too small to change any weight: all stay comparable however often they repeat their step.
-LEARNING_RATE = 1e-12
-
-
-class Sizes(NamedTuple):
-    """The model's."""
-
-    num_pixels: int = 784
-    num_hidden: int = 300
-    num_latent: int = 40
-
-
-class Task(NamedTuple):
-    """`kind` is "step" or "evaluate"; K samples of each of N images."""
-
-    kind: str
-    num_samples: int
-    num_images: int
+PARTS = "times", "memory", "growth", "estimators"
 
 
 class Plan(NamedTuple):
@@ -111,9 +94,16 @@ class Plan(NamedTuple):
     growth_samples: tuple = tuple(2**i for i in range(4, 17))
     growth_images: tuple = tuple(2**i for i in range(4, 12))
     gpu: int = -1
+    estimators: estimator_costs.Sizes = estimator_costs.Sizes()
 
 
-QUICK = Plan(3, (4096,), tuple(2**i for i in range(4, 13, 2)), tuple(2**i for i in range(4, 11, 2)))
+QUICK = Plan(
+    repeats=3,
+    row_choices=(4096,),
+    growth_samples=tuple(2**i for i in range(4, 13, 2)),
+    growth_images=tuple(2**i for i in range(4, 11, 2)),
+    estimators=estimator_costs.QUICK_SIZES,
+)
 
 TASKS = {
     "T1 N=2048": Task("step", 8, 2048),
@@ -125,19 +115,6 @@ MEMORY_TASKS = ("T1 N=2048", "T2 K=4096")
 MANY, MANY_SAMPLES = "T2 K=65536", Task("evaluate", 65536, 2)  # more would measure their noise
 
 
-class Work(NamedTuple):
-    """What a program does for one task: functions without arguments.
-
-    `log_w` gives (K, N), `gradients` a list in the parameters' order, on the host; `step` and
-    `evaluate` are what is timed.
-    """
-
-    log_w: Any
-    gradients: Any
-    step: Any
-    evaluate: Any
-
-
 @command
 def main(argv=None):
     from jvi.files import atomic_write
@@ -147,7 +124,7 @@ def main(argv=None):
     gpu = number(arguments, "--device")
     programs = ["floor", *_ours(), *_installed(arguments["--peers"].split(","))]
     result = {"machine": _machine(programs), "tasks": {k: t._asdict() for k, t in TASKS.items()}}
-    parts = arguments["--parts"].split(",")
+    parts = _parts(arguments["--parts"])
     if gpu >= 0:
         device(gpu)  # raises ValueError where there is none
         plan, parts = plan._replace(gpu=gpu, row_choices=GPU_ROWS), ["times"]
@@ -170,6 +147,10 @@ def main(argv=None):
         print("\nGrowth of this project's time")
         for label, line in result["growth"].items():
             print(f"  {label}: seconds ~ {line['variable']}^{line['exponent']:.3f}")
+    if "estimators" in parts:
+        result["estimators"] = _estimators(plan.estimators)
+        print("\nA training step beside that marked 1: time (quartiles) and memory for its arrays")
+        print(estimator_costs.tables(result["estimators"]), flush=True)
     result["machine"]["load average at the end"] = _load()
     with atomic_write(arguments["-o"]) as temporary:
         temporary.write_text(json.dumps(result, indent=1))
@@ -186,6 +167,14 @@ def _installed(peers):
         if peer not in MODULES:
             raise ValueError(f"--peers: unknown {peer!r}, choose from {', '.join(MODULES)}")
     return [peer for peer in peers if peer in MODULES and find_spec(MODULES[peer])]
+
+
+def _parts(text):
+    parts = text.split(",")
+    for part in parts:
+        if part not in PARTS:
+            raise ValueError(f"--parts: unknown {part!r}, choose from {', '.join(PARTS)}")
+    return parts
 
 
 def _child(allocator, function, *arguments):
@@ -245,17 +234,6 @@ def timed(function, wait=lambda: None):
     return perf_counter() - start
 
 
-def make_inputs(task, sizes):
-    """(link, x, eps): a model as training begins with, images, and noise (K, N, D)."""
-
-    from jvi.models import MLP
-
-    rng = np.random.default_rng(0)
-    x = (rng.random((task.num_images, sizes.num_pixels)) < 0.3).astype(np.float32)
-    shape = task.num_samples, task.num_images, sizes.num_latent
-    return MLP(*sizes, rng), x, rng.standard_normal(shape, dtype=np.float32)
-
-
 def _fastest(name, kind, inputs, plan, wait):
     """A program's work at the best number of rows at a time, and that number."""
     total = inputs[2].shape[0] * inputs[2].shape[1]
@@ -293,292 +271,13 @@ def disagreement(works, kind):
     return errors
 
 
-def pieces(num_samples, num_images, rows):
-    """Index pairs (samples, images) that cut the grid into pieces of at most `rows`."""
-    k = min(num_samples, rows)
-    n = max(1, rows // k)
-    return [
-        (slice(i, i + k), slice(j, j + n))
-        for j in range(0, num_images, n)
-        for i in range(0, num_samples, k)
-    ]
-
-
-def _floor(link, x, eps, rows, gpu=-1):
-    """The matrix products of a program, each with its shape but on arrays that lie ready."""
-    place = device(gpu)
-    rng = np.random.default_rng(1)
-    shapes = [
-        (link_part, *parameter.shape)
-        for link_part in ("encode", "decode")
-        for parameter in getattr(link, link_part).params()
-        if parameter.ndim == 2
-    ]
-    num_rows = {"encode": len(x), "decode": min(rows, eps.shape[0] * len(x))}
-    times = {"encode": 1, "decode": eps.shape[0] * len(x) // num_rows["decode"]}
-
-    def array(*shape):
-        return place.send(rng.standard_normal(shape, dtype=np.float32))
-
-    products = []
-    for part, out, width in shapes:
-        rows = num_rows[part]
-        a, w, d = array(rows, width), array(out, width), array(rows, out)
-        to_data = part == "encode" and width == x.shape[1]
-        by_input = None if to_data else array(rows, width)
-        products.append((times[part], a, w, d, array(out, width), by_input))
-
-    def forward():
-        for repeats, a, w, d, _, _ in products:
-            for _ in range(repeats):
-                place.xp.matmul(a, w.T, out=d)
-
-    def step():
-        forward()
-        for repeats, a, w, d, by_weights, by_input in products:
-            for _ in range(repeats):
-                place.xp.matmul(d.T, a, out=by_weights)
-                if by_input is not None:
-                    place.xp.matmul(d, w, out=by_input)
-
-    return Work(None, None, step, forward)
-
-
-def _jvi(link, x, eps, rows, gpu=-1):
-    """This project as it is shipped: the trainer's updater, `jvi.evaluate`."""
-    from jvi import evaluate
-    from jvi.datasets import Dataset
-    from jvi.models.model import Model
-    from jvi.training.objective import objective_for
-    from jvi.training.optimizers import optimizer_for
-    from jvi.training.step import Step
-
-    model = Model(link.copy(mode="copy"), gpu)
-    data = Dataset("benchmark", x, x[:1], x[:1], (1, x.shape[1]))
-    optimizer = optimizer_for("adam", LEARNING_RATE, model)
-    trained = Step(model, data, optimizer, objective_for("jvi", raw=True), len(eps), seed=0)
-    x, eps, rows = model.device.send(x), model.device.send(eps), np.arange(len(x))
-    noise = SimpleNamespace(rows=lambda part: Given([eps[:, part]]))
-
-    def gradients():
-        trained._gradients(x, noise)
-        return [host(parameter.grad).copy() for parameter in _parameters(model.link).values()]
-
-    def step():
-        trained._gradients(x, noise)
-        optimizer.update()
-
-    return Work(
-        lambda: host(model.log_weights(x, eps=eps)),
-        gradients,
-        step if gpu < 0 else lambda: trained(rows, optimizer.t),
-        lambda: evaluate(model, x, len(eps), ("iwae",)),
-    )
-
-
-def _without_numba(*arguments):
-    """This project on NumPy alone."""
-
-    def on_numpy(function):
-        def call():
-            with mock.patch("jvi.functions.kernels._numba_kernels", lambda: None):
-                return function()
-
-        return call
-
-    return Work(*map(on_numpy, _jvi(*arguments)))
-
-
-def _parameters(link):
-    return {name: parameter for name, parameter in sorted(link.namedparams())}
-
-
-def plain_log_w(lib, p, x, eps):
-    """Log-weights (K, N) as one writes them with PyTorch or JAX; `lib` has what they call apart."""
-
-    def layer(name, h):
-        return lib.linear(h, p[f"/{name}/W"], p[f"/{name}/b"])
-
-    def crelu(h):
-        return lib.concatenate([lib.relu(h), lib.relu(-h)], -1)
-
-    h = crelu(layer("encode/qlin1", crelu(layer("encode/qlin0", x))))
-    mean, ln_var = layer("encode/qlin_mu", h), layer("encode/qlin_ln_var", h)
-    z = mean + lib.exp(0.5 * ln_var) * eps
-    h = crelu(layer("decode/plin1", crelu(layer("decode/plin0", z))))
-    logits = layer("decode/plin2", h)
-    log_px = (x * logits - lib.softplus(logits)).sum(-1)
-    # The normalising constants of both Gaussians cancel; eps is z, standardised.
-    return log_px + 0.5 * (eps**2 + ln_var - z**2).sum(-1)
-
-
-def plain_jvi(lib, log_w):
-    """JVI-1 of each image, from the K bounds that leave one sample out."""
-
-    num_samples = log_w.shape[0]
-    others = log_w[None] + lib.without_diagonal(num_samples)
-    left_out = lib.logsumexp(others, 1) - log(num_samples - 1)
-    bound = lib.logsumexp(log_w, 0) - log(num_samples)
-    return num_samples * bound - (num_samples - 1) * left_out.mean(0)
-
-
-def _torch(link, x, eps, rows, gpu=-1, compiled=False):
-    import torch
-    import torch.nn.functional as F
-
-    from jvi.training.optimizers import CLIP
-
-    lib = SimpleNamespace(
-        linear=F.linear,
-        concatenate=torch.cat,
-        relu=torch.relu,
-        exp=torch.exp,
-        softplus=F.softplus,
-        logsumexp=torch.logsumexp,
-        without_diagonal=lambda k: torch.diag(torch.full((k,), -torch.inf))[:, :, None],
-    )
-    num_images = len(x)
-
-    def log_w_of(x, eps):
-        return plain_log_w(lib, p, x, eps)
-
-    def loss_of(x, eps):
-        return -plain_jvi(lib, log_w_of(x, eps)).sum() / num_images
-
-    log_w_fast, loss_fast = log_w_of, loss_of
-    if compiled:
-        torch._dynamo.config.recompile_limit = 100
-        options = {"dynamic": False} | ({"mode": "reduce-overhead"} if gpu >= 0 else {})
-        log_w_fast, loss_fast = (torch.compile(f, **options) for f in (log_w_of, loss_of))
-
-    torch.set_default_device("cpu" if gpu < 0 else f"cuda:{gpu}")
-    p = {n: torch.tensor(v.array, requires_grad=True) for n, v in _parameters(link).items()}
-    optimizer = torch.optim.Adam(p.values(), lr=LEARNING_RATE, fused=True)
-    x, eps = torch.tensor(x), torch.tensor(eps)
-    parts = pieces(*eps.shape[:2], rows)
-
-    def log_w():
-        out = torch.empty(eps.shape[:2])
-        with torch.no_grad():
-            for k, n in parts:
-                out[k, n] = log_w_fast(x[n], eps[k, n])
-        return out
-
-    def backward():
-        optimizer.zero_grad()
-        for k, n in parts:
-            loss_fast(x[n], eps[k, n]).backward()
-
-    def gradients():
-        backward()
-        return [value.grad.cpu().numpy().copy() for value in p.values()]
-
-    def step():
-        backward()
-        torch.nn.utils.clip_grad_norm_(p.values(), CLIP)
-        optimizer.step()
-
-    return Work(lambda: log_w().cpu().numpy(), gradients, step, lambda: torch.logsumexp(log_w(), 0))
-
-
-def _compiled(*arguments):
-    return _torch(*arguments, compiled=True)
-
-
-def _jax(link, x, eps, rows, gpu=-1):
-    import jax
-    import jax.numpy as jnp
-
-    place = jax.devices("cpu")[0] if gpu < 0 else jax.devices("cuda")[gpu]
-    jax.config.update("jax_default_device", place)
-    jax.config.update("jax_default_matmul_precision", "highest")  # no TF32, as the others
-
-    from jvi.training.optimizers import CLIP
-
-    lib = SimpleNamespace(
-        linear=lambda h, w, b: h @ w.T + b,
-        concatenate=jnp.concatenate,
-        relu=jax.nn.relu,
-        exp=jnp.exp,
-        softplus=jax.nn.softplus,
-        logsumexp=jax.nn.logsumexp,
-        without_diagonal=lambda k: jnp.diag(jnp.full(k, -jnp.inf))[:, :, None],
-    )
-    num_images, parts = len(x), pieces(*eps.shape[:2], rows)
-
-    @jax.jit
-    def log_w_of(p, x, eps):
-        return plain_log_w(lib, p, x, eps)
-
-    @jax.grad
-    def gradients_of(p, x, eps):
-        return -plain_jvi(lib, plain_log_w(lib, p, x, eps)).sum() / num_images
-
-    @jax.jit
-    def all_gradients(p, x, eps):
-        each = [gradients_of(p, x[n], eps[k, n]) for k, n in parts]
-        return jax.tree.map(lambda *values: sum(values), *each)
-
-    @partial(jax.jit, donate_argnums=0)
-    def adam_step(state, x, eps):
-        p, m, v, t = state
-        g = all_gradients(p, x, eps)
-        norm = jnp.sqrt(sum((value**2).sum() for value in jax.tree.leaves(g)))
-        g = jax.tree.map(lambda value: value * jnp.minimum(1, CLIP / norm), g)
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
-        v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g**2, v, g)
-        rate = LEARNING_RATE * jnp.sqrt(1 - 0.999**t) / (1 - 0.9**t)
-        p = jax.tree.map(lambda p, m, v: p - rate * m / (jnp.sqrt(v) + 1e-8), p, m, v)
-        return p, m, v, t + 1
-
-    p = {name: jnp.array(value.array) for name, value in _parameters(link).items()}
-    zeros = {name: jnp.zeros_like(value) for name, value in p.items()}
-    state = jax.tree.map(jnp.copy, (p, zeros, zeros, jnp.ones(())))
-    x, eps = jnp.asarray(x), jnp.asarray(eps)
-
-    def log_w():
-        out = np.empty(eps.shape[:2], np.float32)
-        for k, n in parts:
-            out[k, n] = log_w_of(p, x[n], eps[k, n])
-        return out
-
-    def step():
-        nonlocal state
-        state = jax.block_until_ready(adam_step(state, x, eps))
-
-    def gradients():
-        return [np.asarray(value) for value in all_gradients(p, x, eps).values()]
-
-    def evaluate():
-        return jax.block_until_ready(jax.nn.logsumexp(log_w(), 0))
-
-    return Work(log_w, gradients, step, evaluate)
-
-
-PROGRAMS = {
-    "floor": _floor,
-    "jvi": _jvi,
-    "numpy": _without_numba,
-    "eager": _torch,
-    "compiled": _compiled,
-    "jax": _jax,
-}
-
-
 def peak_memory(name, task, rows, sizes=Sizes()):  # noqa: B008 it cannot be changed
     """Peak resident memory of this process in MB: with the imports alone, and after the task."""
     tiny = make_inputs(Task(task.kind, 2, 2), sizes)
     getattr(PROGRAMS[name](*tiny, rows), task.kind)()
-    before = _peak()
+    before = peak()
     getattr(PROGRAMS[name](*make_inputs(task, sizes), rows), task.kind)()
-    return {"imports": before, "peak": _peak()}
-
-
-def _peak():
-    import resource
-
-    unit = 2**20 if sys.platform == "darwin" else 2**10
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    return {"imports": before, "peak": peak()}
 
 
 def growth(plan, sizes=Sizes()):  # noqa: B008 it cannot be changed
@@ -593,7 +292,7 @@ def growth(plan, sizes=Sizes()):  # noqa: B008 it cannot be changed
         sizes_of = [task.num_samples if variable == "K" else task.num_images for task in tasks]
         seconds = []
         for task in tasks:
-            work = _jvi(*make_inputs(task, sizes), None)
+            work = PROGRAMS["jvi"](*make_inputs(task, sizes), None)
             runs = [timed(getattr(work, task.kind)) for _ in range(min(plan.repeats, 3))]
             seconds.append(float(np.median(runs)))
         half = len(tasks) // 2
@@ -616,6 +315,21 @@ def _memory(programs, times):
             rows = times[label][name]["rows"] if times else ROWS[1]
             result.setdefault(name, {})[label] = _child("default", peak_memory, name, task, rows)
     result["jvi"][MANY] = _child("default", peak_memory, "jvi", MANY_SAMPLES, None)
+    return result
+
+
+def _estimators(sizes):
+    """By model, times and peak memory of each K and estimator."""
+    result = {}
+    for model in estimator_costs.BASELINES:
+        names, found = estimator_costs.applicable(model), {"times": {}, "memory": {}}
+        for k in tqdm(sizes.num_samples, model, disable=None, leave=False):
+            found["times"][k] = _child("default", estimator_costs.times, model, k, sizes)
+            found["memory"][k] = {
+                name: _child("default", estimator_costs.memory, model, name, k, sizes)
+                for name in names
+            }
+        result[model] = found
     return result
 
 

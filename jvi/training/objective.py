@@ -276,7 +276,7 @@ def loss(link, draws, objective, weights):
     model, kl = weights.model, draws.kl_weight
     if weights.path is not None and weights.path is not model:
         model = _away_from_zero(model)
-        draws.route.scale = weights.path / model
+        draws.route.scale = _without_nothing(weights.path) / model
     terms = [(model, draws.log_px)]
     if objective.latent == SAMPLED:
         prior = model if kl is None else kl * model
@@ -292,9 +292,12 @@ def loss(link, draws, objective, weights):
 
 def _shared(weights, dtype):
     """Minus the weights over the number of data points, as a loss of the network's precision."""
-    weights = (-1 / weights.shape[-1]) * weights
-    nothing = namespace(weights).abs(weights) < NOTHING
-    return namespace(weights).where(nothing, 0.0, weights).astype(dtype)
+    return _without_nothing((-1 / weights.shape[-1]) * weights).astype(dtype)
+
+
+def _without_nothing(weights):
+    xp = namespace(weights)
+    return xp.where(xp.abs(weights) < NOTHING, 0.0, weights)
 
 
 def _latent_terms(link, draws, objective, weights):

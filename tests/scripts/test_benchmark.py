@@ -2,19 +2,22 @@
 
 import json
 import os
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.special import logsumexp
 
+from jvi.evidence.estimators import ESTIMATORS
 from jvi.evidence.jackknife import jackknife
 from jvi.models.model import Model
-from jvi.scripts import benchmark
+from jvi.scripts import benchmark, estimator_costs
+from jvi.scripts import benchmark_programs as programs
 
-TINY = benchmark.Sizes(12, 6, 3)
+TINY = programs.Sizes(12, 6, 3)
 PLAN = benchmark.Plan(2, (16,), (4, 8, 16, 32), (4, 8, 16))
-STEP = benchmark.Task("step", 4, 8)
+STEP = programs.Task("step", 4, 8)
 
 # What PyTorch and JAX are asked to compute, on NumPy.
 NUMPY = SimpleNamespace(
@@ -30,32 +33,32 @@ NUMPY = SimpleNamespace(
 
 @pytest.fixture
 def inputs():
-    return benchmark.make_inputs(STEP, TINY)
+    return programs.make_inputs(STEP, TINY)
 
 
 def test_the_peers_model_is_this_projects(inputs):
     link, x, eps = inputs
-    parameters = {n: p.array.astype(np.float64) for n, p in benchmark._parameters(link).items()}
-    expected = benchmark.plain_log_w(NUMPY, parameters, x, eps)
+    parameters = {n: p.array.astype(np.float64) for n, p in programs._parameters(link).items()}
+    expected = programs.plain_log_w(NUMPY, parameters, x, eps)
     np.testing.assert_allclose(Model(link).log_weights(x, eps=eps), expected, rtol=1e-5)
 
 
 def test_the_peers_objective_is_jvi_1():
     log_w = np.random.default_rng(2).normal(0, 5, (7, 5))
-    np.testing.assert_allclose(benchmark.plain_jvi(NUMPY, log_w), jackknife(log_w, 1), rtol=1e-10)
+    np.testing.assert_allclose(programs.plain_jvi(NUMPY, log_w), jackknife(log_w, 1), rtol=1e-10)
 
 
 @pytest.mark.parametrize(("samples", "images", "rows"), [(8, 32, 64), (64, 2, 16), (4, 6, 1000)])
 def test_pieces_cover_every_sample_once(samples, images, rows):
     count = np.zeros((samples, images), int)
-    for piece in benchmark.pieces(samples, images, rows):
+    for piece in programs.pieces(samples, images, rows):
         count[piece] += 1
         assert count[piece].size <= rows
     assert (count == 1).all()
 
 
 def test_steps_leave_the_model_as_it_is(inputs):
-    work = benchmark._jvi(*inputs, None)
+    work = programs._jvi(*inputs, None)
     before = work.log_w()
     work.step()
     np.testing.assert_array_equal(work.log_w(), before)
@@ -67,20 +70,20 @@ def test_gradients_are_those_of_the_objective(inputs):
     rng = np.random.default_rng(3)
     for parameter in link.params():  # at zero biases an empty image lies on a kink of CReLU
         parameter.array += rng.normal(0, 0.1, parameter.shape).astype(np.float32)
-    parameters = {n: p.array.astype(np.float64) for n, p in benchmark._parameters(link).items()}
+    parameters = {n: p.array.astype(np.float64) for n, p in programs._parameters(link).items()}
     direction = {name: rng.normal(size=value.shape) for name, value in parameters.items()}
 
     def loss(step):
         moved = {name: value + step * direction[name] for name, value in parameters.items()}
-        return -benchmark.plain_jvi(NUMPY, benchmark.plain_log_w(NUMPY, moved, x, eps)).mean()
+        return -programs.plain_jvi(NUMPY, programs.plain_log_w(NUMPY, moved, x, eps)).mean()
 
-    gradients = benchmark._jvi(link, x, eps, None).gradients()
+    gradients = programs._jvi(link, x, eps, None).gradients()
     slope = sum((g * d).sum() for g, d in zip(gradients, direction.values(), strict=True))
     assert slope == pytest.approx((loss(1e-6) - loss(-1e-6)) / 2e-6, rel=1e-4)
 
 
 @pytest.mark.parametrize("peer", ["eager", "jax"])
-@pytest.mark.parametrize("task", [STEP, benchmark.Task("evaluate", 32, 3)])
+@pytest.mark.parametrize("task", [STEP, programs.Task("evaluate", 32, 3)])
 def test_installed_peers_agree(peer, task):
     pytest.importorskip({"eager": "torch", "jax": "jax"}[peer])
     result = benchmark.measure(task, ["floor", "jvi", peer], PLAN, TINY)
@@ -90,7 +93,7 @@ def test_installed_peers_agree(peer, task):
 
 @pytest.mark.parametrize("wrong", ["log_w", "gradients"])
 def test_a_program_that_computes_something_else_is_refused(inputs, wrong):
-    right = benchmark._jvi(*inputs, None)
+    right = programs._jvi(*inputs, None)
     results = getattr(right, wrong)()
     changed = [results[0] * 1.001, *results[1:]]
     works = {"jvi": right, "jax": right._replace(**{wrong: lambda: changed})}
@@ -111,7 +114,7 @@ def test_the_whole_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(benchmark, "_child", here)
     monkeypatch.setattr(benchmark, "QUICK", PLAN)
     monkeypatch.setattr(benchmark, "TASKS", dict.fromkeys(benchmark.TASKS, STEP))
-    monkeypatch.setattr(benchmark, "MANY_SAMPLES", benchmark.Task("evaluate", 64, 2))
+    monkeypatch.setattr(benchmark, "MANY_SAMPLES", programs.Task("evaluate", 64, 2))
     path = tmp_path / "numbers.json"
     benchmark.main(["--quick", "--peers", "", "--allocators", "tuned", "-o", str(path)])
     result = json.loads(path.read_text())
@@ -129,6 +132,10 @@ def test_the_whole_run(tmp_path, monkeypatch, capsys):
     ("option", "message"),
     [
         (["--peers", "theano"], "--peers: unknown 'theano', choose from eager, compiled, jax"),
+        (
+            ["--parts", "all"],
+            "--parts: unknown 'all', choose from times, memory, growth, estimators",
+        ),
         (["--allocators", "x"], "--allocators: unknown 'x', choose from default, tuned"),
     ],
 )
@@ -136,3 +143,71 @@ def test_unknown_choices_are_refused(option, message, tmp_path):
     with pytest.raises(SystemExit) as stop:
         benchmark.main([*option, "-o", str(tmp_path / "numbers.json")])
     assert str(stop.value.code) == f"error: {message}"
+
+
+@pytest.mark.parametrize("model", estimator_costs.BASELINES)
+def test_every_estimator_that_applies_is_measured_and_no_other(model):
+    """What applies is what training accepts."""
+    names = estimator_costs.applicable(model)
+    assert estimator_costs.BASELINES[model] in names
+    for name in ESTIMATORS:
+        if name in names:
+            estimator_costs.step_of(model, name, 4, 2, 9)
+        else:
+            with pytest.raises(ValueError, match="choose an estimator for discrete latents"):
+                estimator_costs.step_of(model, name, 4, 2, 9)
+
+
+def test_ratios_are_to_the_steps_on_both_sides(monkeypatch):
+    """On a machine that becomes slower by a fifth with every step."""
+    clock = iter(1.2 ** np.arange(1000))
+    costs = {"iwae": 1.0, "ovis-mc": 2.0}
+    monkeypatch.setattr(estimator_costs, "step_of", lambda model, name, *_: lambda: name)
+    monkeypatch.setattr(
+        estimator_costs,
+        "_timed",
+        lambda step: next(clock) * np.array([costs.get(step(), 1.5), costs.get(step(), 3.0)]),
+    )
+    found = estimator_costs.times("burda:layers=1", 8, estimator_costs.Sizes(repeats=2))
+    drift = 2 / (1 / 1.2 + 1.2)
+    assert found["iwae"]["ratios"] == pytest.approx([drift] * 2)
+    assert found["ovis-mc"]["ratios"] == pytest.approx([2 * drift] * 2)
+    assert found["dreg"]["ratios"] == pytest.approx([1.5 * drift] * 2)
+    assert found["dreg"]["cpu_ratios"] == pytest.approx([3 * drift] * 2)
+
+
+def test_costs_are_told_as_medians_quartiles_and_memory_beyond_the_imports():
+    def numbers(seconds, *ratios):
+        return {"seconds": [seconds], "ratios": ratios, "cpu_ratios": ratios}
+
+    found = {"reinforce": numbers(0.25, 1, 1), "ovis-mc": numbers(9.0, 1, 1.5, 2, 2.5, 9)}
+    used = {
+        "reinforce": {"imports": 100.0, "peak": 140.0},
+        "ovis-mc": {"imports": 101.0, "peak": 201.0},
+    }
+    result = {"sbn:layers=1": {"times": {8: found}, "memory": {8: used}}}
+    assert [line.split() for line in estimator_costs.tables(result).splitlines()] == [
+        ["sbn:layers=1", "time,", "K=8", "memory,", "K=8"],
+        ["reinforce", "1", "=", "0.25", "s", "1", "=", "40", "MB"],
+        ["ovis-mc", "2.00", "(1.50-2.50)", "2.50"],
+    ]
+
+
+def test_the_estimators_costs(tmp_path, monkeypatch, capsys):
+    tiny = estimator_costs.Sizes((4,), 8, 1, 9)
+    monkeypatch.setattr(benchmark, "_child", lambda _, function, *arguments: function(*arguments))
+    monkeypatch.setattr(benchmark, "QUICK", benchmark.QUICK._replace(estimators=tiny))
+    path = tmp_path / "numbers.json"
+    benchmark.main(["--quick", "--parts", "estimators", "--peers", "", "-o", str(path)])
+    result, out = json.loads(path.read_text()), capsys.readouterr().out
+    assert result.keys() == {"machine", "tasks", "estimators"}
+    assert result["estimators"].keys() == estimator_costs.BASELINES.keys()
+    for model, numbers in result["estimators"].items():
+        assert re.search(rf"^{model} +time, K=4 +memory, K=4$", out, re.MULTILINE)
+        for part in ("times", "memory"):
+            for found in numbers[part].values():
+                assert list(found) == estimator_costs.applicable(model)
+        assert all(n["peak"] >= n["imports"] > 20 for n in numbers["memory"]["4"].values())
+        assert all(
+            len(n["ratios"]) == 1 and min(n["ratios"]) > 0 for n in numbers["times"]["4"].values()
+        )
