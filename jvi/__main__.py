@@ -11,10 +11,16 @@ COMMANDS = {
     "demo": "train and evaluate on scikit-learn's digits, draw a picture",
     "jvicount": "count the terms of the jackknife objective",
     "inspect": "print what a model's files hold, and every reason to doubt them",
+    "compare-estimators": "train on equal terms with every gradient estimator, tables and plots",
     "convert": "convert a model between the forms that parameters are kept in",
+    "gradient-snr": "measure signal-to-noise ratios of gradient estimators against K and M",
 }
 
-MODULES = {"inspect": "inspect_model"}  # a script called inspect.py would hide Python's own
+MODULES = {
+    "compare-estimators": "compare_estimators",
+    "gradient-snr": "gradient_snr",
+    "inspect": "inspect_model",  # a script called inspect.py would hide Python's own
+}
 
 
 def main() -> None:
@@ -22,7 +28,7 @@ def main() -> None:
     if name not in COMMANDS:
         print("usage: python -m jvi COMMAND [options]\n")
         for command, what in COMMANDS.items():
-            print(f"  {command:10} {what}")
+            print(f"  {command:18} {what}")
         sys.exit(0 if name in ("-h", "--help") else 2)
     import_module(f"jvi.scripts.{MODULES.get(name, name)}").main(sys.argv[2:])
 

@@ -13,16 +13,36 @@ import numpy as np
 
 from jvi.evidence.arrays import Array, float64, float64_context, host, namespace
 from jvi.evidence.bounds import effective_sample_size, iwae, normalised_weights
+from jvi.evidence.gradient_noise import (
+    Moments,
+    Noise,
+    Reference,
+    merge,
+    moments,
+    noise,
+    reference,
+    scores,
+    turns,
+)
 from jvi.evidence.jackknife import jackknife
 
 __all__ = [
+    "Moments",
+    "Noise",
+    "Reference",
     "Trust",
     "active_units",
     "half_width",
     "jackknife_error",
+    "merge",
+    "moments",
+    "noise",
     "pareto_k",
     "pareto_threshold",
+    "reference",
+    "scores",
     "trust",
+    "turns",
 ]
 
 PARETO_K = 0.7  # above it no affordable number of samples helps (Vehtari et al. 2024, section 3)
