@@ -118,23 +118,25 @@ def ais(
     if len(x) == 0:
         raise ValueError("there are no images to evaluate")
     x = model.images(x)
-    like = _any_z(model, x)
-    ends = None if reverse_from is None else _checked_ends(reverse_from, like, len(x))
+    like, num_points = _any_z(model, x), model.link.num_points(x)
+    ends = None if reverse_from is None else _checked_ends(reverse_from, like, num_points)
     schedule = SCHEDULES[schedule]
     settings = Settings(num_chains, num_temps, prior, sigma, num_steps, step_size, schedule)
     block = max(1, min(MAX_ROWS, rows_at_once(model.device)) // num_chains)
 
     def samples(first):
-        part = slice(first, min(first + block, len(x)))
+        part = slice(first, min(first + block, num_points))
         end = None if ends is None else ends[part]
-        passed = partial(_advance, bar, len(x[part]))
+        passed = partial(_advance, bar, part.stop - first)
+        of_part = x if num_points == 1 else x[part]  # one data point may be many rows
         return annealed_block(
-            model, x[part], settings, (seed, replication), first, passed, like, end
+            model, of_part, settings, (seed, replication), first, passed, like, end
         )
 
     each = num_temps - 1 + (tuning_transitions(num_temps) if settings.tunes else 0)
-    with tqdm(total=len(x) * each, unit="step", disable=None if progress else True, delay=2) as bar:
-        parts = list(parallel_map(samples, range(0, len(x), block), model.device))
+    steps = num_points * each
+    with tqdm(total=steps, unit="step", disable=None if progress else True, delay=2) as bar:
+        parts = list(parallel_map(samples, range(0, num_points, block), model.device))
     return AnnealedSamples(
         *(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True))
     )

@@ -68,19 +68,20 @@ def annealed_block(
     ValueError
         For log-weights that are not finite.
     """
-    source = partial(_source, model, key, range(first, first + len(x)))
+    num_points = model.link.num_points(x)
+    source = partial(_source, model, key, range(first, first + num_points))
     with np.errstate(all="ignore"):  # a trajectory that overflows is rejected
         with chainer.no_backprop_mode():
             q = model.link.infer(x)
         chains_at = densities(model.link, x, q, settings.prior, like)
         kernel = Kernel(chains_at, settings.sigma, settings.num_steps)
-        shape = settings.num_chains, len(x)
+        shape = settings.num_chains, num_points
 
         def begin(noise):
             return chains_at(start(model.link, q, noise.part(), shape, settings.prior))
 
         betas = settings.schedule(np.arange(settings.num_temps + 1) / settings.num_temps)
-        steps = _step_sizes(kernel, begin, settings, source(TUNING), len(x), passed)
+        steps = _step_sizes(kernel, begin, settings, source(TUNING), num_points, passed)
         if end is None:
             noise = source(FORWARD)
             chains = begin(noise)

@@ -175,6 +175,11 @@ def evaluations(
     sample_counts, bounds = list(sample_counts), list(bounds)
     check_request(sample_counts, bounds, order, batch_size, link=model.link)
     most = max(sample_counts)
+    if len(x) > 1 and model.link.num_points(x) == 1:
+        raise ValueError(
+            f"all rows of {model.link.spec.name} share one z, whose evidence is a single number: "
+            "jvi-bayesnet evaluate estimates it"
+        )
     if len(x) == 0:
         raise ValueError("there are no images to evaluate")
     x = model.images(x)

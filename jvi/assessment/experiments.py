@@ -47,6 +47,7 @@ DISCRETE = (
     "rws",
     "wake-sleep",
     "tvo",
+    "tvo:log10-beta=-3",
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from jvi.compat import chainer7  # noqa: F401  first: with it Chainer can be imported
+from jvi.models.bayes_mlp import BayesMLP
 from jvi.models.burda import Burda
 from jvi.models.conv import Conv
 from jvi.models.gaussian_toy import GaussianToy
@@ -25,6 +26,7 @@ __all__ = [
     "MLP",
     "MODELS",
     "SBN",
+    "BayesMLP",
     "Burda",
     "Conv",
     "GaussianToy",
@@ -49,6 +51,7 @@ MODELS = {
     "mixture": Mixture,
     "gaussian-vae": GaussianVAE,
     "conv": Conv,
+    "bayes-mlp": BayesMLP,
 }
 
 

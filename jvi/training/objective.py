@@ -174,6 +174,10 @@ def check_fit(objective: Objective, link: Any, num_samples: int) -> None:
             f"{name} needs draws of z that can be differentiated, which {link.spec.name} does not "
             "have: choose an estimator for discrete latents, such as reinforce"
         )
+    if getattr(link, "fresh", False) and objective.estimator.spec.name != "elbo":
+        raise ValueError(
+            f"{name} needs a z that all rows share: choose perturbation=shared, or --estimator elbo"
+        )
     needs = [("log_q", name)] if route != TOTAL and link.reparameterised else []
     if route == SLEEP:
         needs = [(each, name) for each in ("log_q", "draw_prior", "draw_x")]

@@ -92,7 +92,8 @@ class Step:
 
     def _on_host(self, rows, iteration):
         rng = stream(self.seed, "training noise", iteration)
-        source = BatchSource(rng, len(rows), self.model.device)
+        num_points = self.model.link.num_points(rows)
+        source = BatchSource(rng, num_points, self.model.device)
         before = self._parameter_gradients()
         try:
             now = self._now(self._annealed(rows, iteration))

@@ -33,6 +33,9 @@ from jvi.training.step import Diverged, Step
 __all__ = ["Settings", "build_trainer", "validate", "write_graph"]
 
 
+PREDICTIONS = 32  # draws of z, at least, that predictions of validation data are averaged over
+
+
 class Settings(NamedTuple):
     """A training run, apart from its data and model; defaults are the original's.
 
@@ -123,8 +126,11 @@ def validate(model, x, settings, learned=None):
 
     What is annealed is as at the end; what is learned, by the link `learned`, as it is now.
     The noise is the same at every call. `iwae` is minus the IWAE bound, by which the best epoch is
-    chosen: unlike JVI's estimate no model can push it above log p(x).
+    chosen: unlike JVI's estimate no model can push it above log p(x). Of a model whose data share
+    one latent it is minus the log of the mean of p(row|z) instead, on average over rows.
     """
+    if hasattr(model.link, "log_likelihood_rows"):
+        return _predicted(model, x, settings)
     objective, now = settings.objective.of_validation, settings.objective.at_last
     pieces = training_pieces(len(x), settings.num_samples, model.device)
 
@@ -144,6 +150,17 @@ def validate(model, x, settings, learned=None):
     xp = model.device.xp
     means = summarise({name: xp.concatenate([p[name] for p in parts]) for name in parts[0]})
     return {f"validation/main/{name}": float(value) for name, value in means.items()}
+
+
+def _predicted(model, x, settings):
+    """`validate` for a model that predicts rows with what it learned from others."""
+    x = model.images(model.device.send(x))
+    source = BatchSource(stream(settings.seed, "validation noise", 0), 1, model.device)
+    with chainer.no_backprop_mode():
+        z, _ = model.link.draw(model.link.infer(x), source, max(settings.num_samples, PREDICTIONS))
+    values = iwae(model.link.log_likelihood_rows(x, z), check_finite=False)
+    means = dict.fromkeys(("obj", "iwae"), -float(values.mean()))
+    return {f"validation/main/{name}": value for name, value in means.items()}
 
 
 def build_trainer(model, data, settings, prefix, meta):

@@ -225,6 +225,8 @@ def test_a_snapshot_is_read_whole_for_resuming():
 # --- models of every architecture -----------------------------------------------------------------
 
 SPECS = {  # what is trained, for a moment, and how
+    "bayes-mlp:hidden=3,task=regression,activation=relu,prior=normal,prior-scale=1.0,noise=learned,"
+    "perturbation=shared": "iwae",
     "burda:layers=1": "iwae",
     "burda:layers=2": "iwae",
     "mlp:hidden=3,latent=2": "iwae",
@@ -237,6 +239,7 @@ SPECS = {  # what is trained, for a moment, and how
 }
 # Of the others: what they are trained on, and the size that it decides.
 DATA_OF = {
+    "bayes-mlp": ("digits", "columns=64"),
     "gaussian-toy": ("gaussian-toy", "dim=20"),
     "gaussian-vae": ("digits", "columns=64"),
     "mixture": ("mixture", "columns=1"),

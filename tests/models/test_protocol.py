@@ -49,7 +49,7 @@ def arrays(value):
 
 
 def test_every_model_is_among_these():
-    assert {name.partition(":")[0] for name in NAMES} == set(MODELS)
+    assert {name.partition(":")[0] for name in NAMES} == set(MODELS) - {"bayes-mlp"}
 
 
 def test_shapes(link, x):

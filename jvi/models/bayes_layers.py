@@ -1,0 +1,116 @@
+"""Perceptrons for many draws of all their weights: forwards, backwards, and in pieces.
+
+Weights are flat: of every layer W, (I, O) in C order, then b, (O,). K draws of them are an array
+(K, P), activations (K, B, units) for B rows of data.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from chainer.backend import get_array_module
+
+__all__ = ["ACTIVATIONS", "Activation", "Layout", "backward", "forward", "pieces"]
+
+# Activations of one layer that a piece has at most: 1 MB, which stays in a cache.
+PIECE = 2**18
+FEWEST = 64  # rows of a piece: fewer slow down the matrix products
+
+
+class Activation(NamedTuple):
+    """`apply` overwrites its argument; `slope` is the derivative as a function of the value.
+
+    `gain` is the variance of initial weights, times their number per unit, that keeps a layer's
+    outputs on the scale of its inputs.
+    """
+
+    apply: Callable[[Any], Any]
+    slope: Callable[[Any], Any]
+    gain: float
+
+
+ACTIVATIONS = {
+    "relu": Activation(
+        lambda a: get_array_module(a).maximum(a, 0, out=a), lambda h: (h > 0).astype(h.dtype), 2.0
+    ),
+    "tanh": Activation(lambda a: get_array_module(a).tanh(a, out=a), lambda h: 1 - h * h, 1.0),
+}
+
+
+class Layout(NamedTuple):
+    """Where the weights of each layer are in a flat array; `sizes` are units from features on."""
+
+    sizes: tuple[int, ...]
+
+    @property
+    def num_weights(self) -> int:
+        """P."""
+        return sum((above + 1) * below for above, below in pairwise(self.sizes))
+
+    @property
+    def widest(self) -> int:
+        """Units of the widest layer."""
+        return max(self.sizes)
+
+    def layers(self, flat: Any) -> Iterator[tuple[Any, Any]]:
+        """Views (W, b) of each layer, (…, I, O) and (…, 1, O), of flat weights, (…, P)."""
+        start, lead = 0, flat.shape[:-1]
+        for above, below in pairwise(self.sizes):
+            middle, end = start + above * below, start + (above + 1) * below
+            yield (
+                flat[..., start:middle].reshape(*lead, above, below),
+                flat[..., middle:end].reshape(*lead, 1, below),
+            )
+            start = end
+
+    def fan_in(self, flat: Any) -> Any:
+        """An array (P,) like `flat`, filled with the number of inputs of each weight's unit."""
+        filled = flat.copy()
+        for (weights, bias), above in zip(self.layers(filled), self.sizes, strict=False):
+            weights[...] = bias[...] = max(1, above)
+        return filled
+
+
+def forward(layout: Layout, flat: Any, features: Any, activation: Activation) -> list:
+    """Inputs and outputs of all layers, the last ones linear: (B, F), then (K, B, units) each.
+
+    Parameters
+    ----------
+    layout : Layout
+    flat : array, shape (K, P)
+    features : array, shape (B, F)
+    activation : Activation
+    """
+    kept, last = [features], len(layout.sizes) - 2
+    for number, (weights, bias) in enumerate(layout.layers(flat)):
+        a = kept[-1] @ weights
+        a += bias
+        kept.append(a if number == last else activation.apply(a))
+    return kept
+
+
+def backward(layout: Layout, flat: Any, kept: list, d: Any, activation: Activation) -> Any:
+    """The derivative by `flat`, (K, P), where `d` is that by the outputs, (K, B, O)."""
+    xp = get_array_module(flat)
+    gradient = xp.empty(flat.shape, flat.dtype)
+    both = list(zip(layout.layers(flat), layout.layers(gradient), strict=True))
+    for number in range(len(both) - 1, -1, -1):
+        h, ((weights, _), (for_weights, for_bias)) = kept[number], both[number]
+        for_weights[...] = h.swapaxes(-1, -2) @ d
+        for_bias[...] = d.sum(axis=-2, keepdims=True)
+        if number:
+            d = d @ weights.swapaxes(-1, -2)
+            d *= activation.slope(h)
+    return gradient
+
+
+def pieces(layout: Layout, num_samples: int, num_rows: int) -> list[tuple[slice, slice]]:
+    """Slices (samples, rows) of bounded work, all rows of some samples before the next ones."""
+    rows = min(num_rows, max(FEWEST, PIECE // layout.widest))
+    some = min(num_samples, max(1, PIECE // (rows * layout.widest)))
+    return [
+        (slice(k * some, (k + 1) * some), slice(i * rows, (i + 1) * rows))
+        for k in range(math.ceil(num_samples / some))
+        for i in range(math.ceil(num_rows / rows))
+    ]
