@@ -14,6 +14,7 @@ from jvi.evidence.jackknife import jackknife, jackknife_weights
 if TYPE_CHECKING:
     from jvi.assessment import ais
     from jvi.assessment.evaluation import Evaluation, evaluate
+    from jvi.bayesian import BayesianMLPClassifier, BayesianMLPRegressor
     from jvi.datasets import Dataset
     from jvi.datasets import load as load_dataset
     from jvi.datasets import of_arrays as dataset
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BayesianMLPClassifier",
+    "BayesianMLPRegressor",
     "Dataset",
     "Evaluation",
     "Model",
@@ -48,6 +51,8 @@ __all__ = [
 _LAZY = {
     "torch": ("jvi.torch", ""),
     "jax": ("jvi.jax", ""),
+    "BayesianMLPClassifier": ("jvi.bayesian", "BayesianMLPClassifier"),
+    "BayesianMLPRegressor": ("jvi.bayesian", "BayesianMLPRegressor"),
     "Dataset": ("jvi.datasets", "Dataset"),
     "Evaluation": ("jvi.assessment.evaluation", "Evaluation"),
     "Model": ("jvi.models.model", "Model"),

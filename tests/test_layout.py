@@ -22,7 +22,7 @@ FLOORS = [
     ("datasets",),
     ("training",),
     ("assessment",),
-    ("cli", "torch", "jax"),
+    ("cli", "torch", "jax", "bayesian"),
     ("scripts",),
 ]
 LEVEL = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
