@@ -13,6 +13,7 @@ COMMANDS = {
     "inspect": "print what a model's files hold, and every reason to doubt them",
     "compare-estimators": "train on equal terms with every gradient estimator, tables and plots",
     "convert": "convert a model between the forms that parameters are kept in",
+    "bayesnet": "train, predict with and assess Bayesian neural networks on tables",
     "gradient-snr": "measure signal-to-noise ratios of gradient estimators against K and M",
 }
 

@@ -131,12 +131,22 @@ def _difference(key, pairs):
     return found
 
 
+HUGE = 1e5
+
+
 def _less(one, other):
     return None if one is None or other is None else one - other
 
 
 def _number(form: str) -> Callable[[float | None], str]:
-    return lambda value: "-" if value is None or math.isnan(value) else format(value, form)
+    """Of a number, which is none beyond all measure in a run that went astray."""
+
+    def text(value):
+        if value is None or math.isnan(value):
+            return "-"
+        return format(value, form if abs(value) < HUGE else f"{form[:-3]}.1e")
+
+    return text
 
 
 def _with_error(key, form):

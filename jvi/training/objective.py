@@ -23,7 +23,7 @@ from jvi.evidence.estimators import PATH, SCORE, SLEEP, TOTAL, Estimator, estima
 from jvi.evidence.quantities import QUANTITIES, Terms
 from jvi.functions import Route, weighted_sum
 from jvi.models.protocol import lacking, tree
-from jvi.training.annealed import Annealed, annealed, check_annealed
+from jvi.training.annealed import annealed, check_annealed
 
 __all__ = [
     "Draws",
@@ -60,7 +60,7 @@ class Objective(NamedTuple):
     estimator: Estimator
     latent: str = SAMPLED
     reported: Mapping[str, str] = {"obj": "-bound", "obj_elbo": "-elbo"}
-    annealed: tuple[Annealed, ...] = ()
+    annealed: tuple[Any, ...] = ()  # `Annealed`, or what has its attributes
     free_bits: float = 0.0
 
     @property

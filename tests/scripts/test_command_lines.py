@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jvi.scripts import convert, demo, evaluate, inspect_model, jvicount, report, train
+from jvi.scripts import bayesnet, convert, demo, evaluate, inspect_model, jvicount, report, train
 
 MAIN = {
     "train": train.main,
@@ -22,6 +22,7 @@ MAIN = {
     "inspect": inspect_model.main,
     "jvicount": jvicount.main,
     "demo": demo.main,
+    "bayesnet": bayesnet.main,
 }
 USED = "-e 1 -b 2000 --opt adam --nhidden 4 --nlatent 2 --quiet"  # of runs that succeed
 
@@ -431,6 +432,22 @@ OTHERS = [
     ("jvicount 1_000 3", 2, "<n> must be a whole number"),
     ("jvicount 99999999999999999999 3", 2, "<n> must be at most"),
     (f"jvicount {'9' * 5000} 3", 2, "<n> must be a whole number"),
+    ("bayesnet", 2, "an argument is missing|Usage|missing"),
+    ("bayesnet --help", None, ""),
+    ("bayesnet train -o new -d wine --hidden 2 -e 1 --quiet", 0, ""),
+    ("bayesnet train m", 2, "'m': a word too many|missing"),
+    ("bayesnet train -e 0", 2, "--epochs must be at least 1"),
+    ("bayesnet train -e 1e3", 2, "--epochs must be a whole number"),
+    ("bayesnet train --lr fast", 2, "--lr must be a number"),
+    ("bayesnet train -o m", 1, "exists: choose another -o"),
+    ("bayesnet train -o ''", 2, "-o is empty"),
+    ("bayesnet train -d mnist --data-dir nowhere", 1, "data folder nowhere does not exist"),
+    ("bayesnet train -d text.npz", 1, "text.npz: its first line should name two columns"),
+    ("bayesnet predict", 2, "missing"),
+    ("bayesnet predict m", 1, "m is of mlp, not a Bayesian network"),
+    ("bayesnet evaluate nowhere", 1, "nowhere: no model there"),
+    ("bayesnet evaluate -s x m", 2, "--samples must be a whole number"),
+    ("bayesnet evaluate --evidence '' m", 2, "--evidence is empty"),
     ("demo x", 2, "'x': a word too many"),
     ("demo -e 0", 2, "--epochs must be at least 1"),
     ("demo --seed x", 2, "--seed must be a whole number"),
