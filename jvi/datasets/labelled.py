@@ -1,10 +1,12 @@
 """Data with a target by name or from a CSV file, ready for a network."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from jvi.datasets.blundell_curve import blundell_curve
-from jvi.datasets.csv_table import read_csv
+from jvi.datasets.csv_table import Table, read_csv
 from jvi.datasets.files import is_path
 from jvi.datasets.mnist_labels import labelled_mnist
 from jvi.datasets.tabular import BUILT_IN, CLASSIFICATION, Tabular, built_in, prepared
@@ -14,7 +16,7 @@ __all__ = ["LABELLED", "is_file", "labelled"]
 MNIST = "mnist"  # which comes in parts
 
 # Tables by name; each is a function of the folder of data sets.
-TABLES = {
+TABLES: dict[str, Callable[[Any], Table]] = {
     "blundell-curve": lambda data_dir: blundell_curve(),
     **{name: partial(built_in, name) for name in BUILT_IN},
 }

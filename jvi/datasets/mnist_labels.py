@@ -53,10 +53,11 @@ def labelled_mnist(data_dir: str | Path | None = None) -> Tabular:
     """
     labels = np.concatenate([_labels(file, data_dir) for file in (TRAIN, TEST)])
     images = mnist.load(data_dir)
-    rows, parts = np.split(labels, [50_000, 60_000]), images[1:4]
-    rows = [_with(part, each) for part, each in zip(parts, rows, strict=True)]
-    data = Dataset("mnist", *rows, observe=as_it_is, split=images.split)
-    pixels = parts[0].shape[1]
+    parts = images.train, images.validation, images.test
+    known = np.split(labels, [50_000, 60_000])
+    train, validation, test = map(_with, parts, known)
+    data = Dataset("mnist", train, validation, test, observe=as_it_is, split=images.split)
+    pixels = images.train.shape[1]
     scaling = Scaling(np.zeros(pixels), np.full(pixels, DIVISOR))
     names = tuple(f"pixel{number}" for number in range(pixels))
     return Tabular(data, scaling, CLASSIFICATION, tuple("0123456789"), names, "digit")

@@ -91,8 +91,8 @@ def _text(columns):
 
 def same_columns(one: Columns, other: Columns) -> bool:
     """Whether two are of one table, scales up to rounding."""
-    scales = zip(one.scaling, other.scaling, strict=True)
-    return one[:4] == other[:4] and all(np.allclose(a, b, 1e-9, 0) for a, b in scales)
+    first, second = (np.hstack(each.scaling) for each in (one, other))
+    return one[:4] == other[:4] and np.allclose(first, second, 1e-9, 0)
 
 
 def read_columns(path: str | Path, task: str, num_columns: int, num_classes: int = 0) -> Columns:

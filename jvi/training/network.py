@@ -1,6 +1,6 @@
 """Training a Bayesian network on a table, in the terms of any other run."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,7 +40,7 @@ def _mixture(pi: float = 0.5, sigma1: float = 1.0, sigma2: float = 0.0025):
     return {"prior": "mixture", "pi": pi, "sigma1": sigma1, "sigma2": sigma2}
 
 
-PRIORS = {"normal": _normal, "mixture": _mixture}
+PRIORS: dict[str, Callable[..., dict[str, Any]]] = {"normal": _normal, "mixture": _mixture}
 
 
 def prior_options(text: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def network(table: Tabular, options: Mapping[str, Any], rng: Any) -> BayesMLP:
     ValueError
         As `jvi.models.BayesMLP`.
     """
-    about = {"task": table.task, "classes": max(2, len(table.classes))}
+    about: dict[str, Any] = {"task": table.task, "classes": max(2, len(table.classes))}
     return BayesMLP(table.data.train.shape[1], **about, **options, rng=rng)
 
 
