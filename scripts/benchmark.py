@@ -18,18 +18,24 @@ in turns with everything else.
 REINFORCE's on sbn:layers=1; medians of 15 (quartiles), memory beyond that of the imports. It takes
 a quarter of an hour.
 
+"network" is this project's, too: a training step of a Bayesian network, 784-400-400-10, for B rows
+and K draws of its weights, beside the matrix products that these need, as are the normal numbers
+that no step can do without; and the memory that steps add to the data's. It takes three minutes.
+
 Noise is given to all in T1. In T2 it is given to all but this project, which draws its own, as it
 does on a GPU in both.
 
 Options:
   -h --help             Show this help screen.
   -o <file>             Write all numbers to this file [default: benchmark.json].
-  --quick               Fewer repeats, untuned peers, growth up to K = 4096, estimators at K = 8.
+  --quick               Fewer repeats, untuned peers, growth up to K = 4096, estimators at K = 8,
+                        one network.
   --peers <list>        Of these, measure what is installed [default: eager,compiled,jax].
   --allocators <list>   "tuned": freed memory stays with the process, whichever program it runs;
                         "default": as the system has it [default: tuned,default].
-  --parts <list>        What to measure [default: times,memory,growth]. "estimators", beside these
-                        or alone: what every gradient estimator costs.
+  --parts <list>        What to measure [default: times,memory,growth]. Beside these or alone
+                        "estimators": what every gradient estimator costs; "network": what a
+                        Bayesian network does.
   -g <device>, --device <device>
                         Number of the GPU to measure times on (and nothing else), -1 for the CPU
                         [default: -1].
@@ -53,7 +59,7 @@ from tqdm import tqdm
 
 from jvi.cli import command, number
 from jvi.engine.devices import device
-from jvi.scripts import estimator_costs
+from jvi.scripts import estimator_costs, network_costs
 from jvi.scripts.benchmark_programs import (
     MODULES,
     NAMES,
@@ -83,7 +89,7 @@ JAX_SETTINGS = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 ROWS = (1024, 4096, 16384)
 GPU_ROWS = (2**14, 2**18)
 
-PARTS = "times", "memory", "growth", "estimators"
+PARTS = "times", "memory", "growth", "estimators", "network"
 
 
 class Plan(NamedTuple):
@@ -95,6 +101,7 @@ class Plan(NamedTuple):
     growth_images: tuple = tuple(2**i for i in range(4, 12))
     gpu: int = -1
     estimators: estimator_costs.Sizes = estimator_costs.Sizes()
+    network: network_costs.Sizes = network_costs.Sizes()
 
 
 QUICK = Plan(
@@ -103,6 +110,7 @@ QUICK = Plan(
     growth_samples=tuple(2**i for i in range(4, 13, 2)),
     growth_images=tuple(2**i for i in range(4, 11, 2)),
     estimators=estimator_costs.QUICK_SIZES,
+    network=network_costs.QUICK_SIZES,
 )
 
 TASKS = {
@@ -151,6 +159,10 @@ def main(argv=None):
         result["estimators"] = _estimators(plan.estimators)
         print("\nA training step beside that marked 1: time (quartiles) and memory for its arrays")
         print(estimator_costs.tables(result["estimators"]), flush=True)
+    if "network" in parts:
+        result["network"] = _network(plan.network)
+        print("\nA training step of a Bayesian network beside its matrix products, and its memory")
+        print(network_costs.tables(result["network"]), flush=True)
     result["machine"]["load average at the end"] = _load()
     with atomic_write(arguments["-o"]) as temporary:
         temporary.write_text(json.dumps(result, indent=1))
@@ -331,6 +343,19 @@ def _estimators(sizes):
             }
         result[model] = found
     return result
+
+
+def _network(sizes):
+    """By B, times of each K and peak memory of each size of the data set."""
+    found = {"times": {}, "memory": {}}
+    for b in tqdm(sizes.num_rows, "network", disable=None, leave=False):
+        found["times"][b] = {
+            k: _child("default", network_costs.times, k, b, sizes) for k in sizes.num_samples
+        }
+        found["memory"][b] = {
+            n: _child("default", network_costs.memory, b, n, sizes) for n in sizes.all_rows
+        }
+    return found
 
 
 def _time_rows(times, programs):

@@ -10,19 +10,17 @@ import chainer
 import numpy as np
 from chainer.backend import get_array_module
 
+from jvi.functions.kernels import kernels_for
+
 __all__ = [
-    "along_draw",
+    "draw",
     "inverse_softplus",
     "log_density",
     "log_scale",
     "log_softplus",
-    "sample",
     "sigmoid",
     "softplus",
 ]
-
-LOW = -15.0  # below it log(1 + e^rho) is e^rho (1 - e^rho / 2) to more digits than float64 has
-PART = 2**14  # numbers that are worked on at a time, on the CPU: they stay in a cache
 
 
 def softplus(rho):
@@ -44,26 +42,7 @@ def sigmoid(rho):
 
 def log_softplus(rho):
     """log log(1 + e^rho), which is rho far below zero, and its derivative: arrays like rho."""
-    if get_array_module(rho) is not np:
-        return _log_softplus(rho)
-    out = np.empty((2, rho.size), rho.dtype)
-    flat = rho.ravel()
-    for start in range(0, rho.size, PART):
-        out[:, start : start + PART] = _log_softplus(flat[start : start + PART])
-    return out.reshape(2, *rho.shape)
-
-
-def _log_softplus(rho):
-    xp = get_array_module(rho)
-    small = xp.exp(-abs(rho))
-    sigma = xp.log1p(small)
-    sigma += xp.maximum(rho, 0)
-    sigma = xp.maximum(sigma, math.exp(LOW - 1))  # for what is replaced below
-    values, low = xp.log(sigma), rho < LOW
-    sigma *= 1 + small
-    slope = xp.maximum(small, rho >= 0) / sigma
-    half = 0.5 * small
-    return xp.where(low, rho - half, values), xp.where(low, 1 - half, slope)
+    return kernels_for(rho).log_softplus(rho)
 
 
 def log_scale(rho):
@@ -71,8 +50,10 @@ def log_scale(rho):
     return _LogScale().apply((rho,))[0]
 
 
-def sample(mean, ln_sigma, eps):
-    """z = mean + exp(ln_sigma) eps, a differentiable function of mean and ln_sigma.
+def draw(mean, ln_sigma, eps):
+    """z = mean + exp(ln_sigma) eps and log q(z), with their derivatives along the draw.
+
+    Along it q depends on the standard deviations alone: -½ Σ eps² - Σ ln_sigma - ½ D log 2π.
 
     Parameters
     ----------
@@ -82,21 +63,10 @@ def sample(mean, ln_sigma, eps):
 
     Returns
     -------
-    Variable, shape (K, N, D)
+    z : Variable, shape (K, N, D)
+    log_q : Variable, shape (K, N), float64, in nats
     """
-    return _Sample(eps).apply((mean, ln_sigma))[0]
-
-
-def along_draw(ln_sigma, eps):
-    """log q(z) of z = `sample(mean, ln_sigma, eps)`, with its derivative along the draw.
-
-    There q depends on the standard deviations alone: -½ Σ eps² - Σ ln_sigma - ½ D log 2π.
-
-    Returns
-    -------
-    Variable, shape (K, N), float64, in nats
-    """
-    return _AlongDraw(eps).apply((ln_sigma,))[0]
+    return _Draw(eps).apply((mean, ln_sigma))
 
 
 def log_density(z, mean, ln_sigma):
@@ -123,37 +93,25 @@ class _LogScale(chainer.FunctionNode):
         return (chainer.as_variable(grad_outputs[0].array * self.slope),)
 
 
-class _Sample(chainer.FunctionNode):
+class _Draw(chainer.FunctionNode):
     def __init__(self, eps):
         self.eps = eps
 
     def forward(self, inputs):
         mean, ln_sigma = inputs
-        self.sigma = get_array_module(mean).exp(ln_sigma)
-        z = self.sigma * self.eps
-        z += mean
-        return (z,)
+        kernel = kernels_for(mean).normal_draw
+        z, self.sigma, log_q = kernel(mean, ln_sigma, self.eps)
+        return z, log_q - _normaliser(z)
 
     def backward(self, indexes, grad_outputs):
-        g = grad_outputs[0].array
-        for_ln_sigma = get_array_module(g).einsum("knd,knd->nd", g, self.eps)
-        for_ln_sigma *= self.sigma
-        return _picked((g.sum(axis=0) if len(g) > 1 else g[0], for_ln_sigma), indexes)
-
-
-class _AlongDraw(chainer.FunctionNode):
-    def __init__(self, eps):
-        self.eps = eps
-
-    def forward(self, inputs):
-        (ln_sigma,) = inputs
-        self.like = ln_sigma
-        return (-0.5 * _sum(self.eps * self.eps) - _sum(ln_sigma) - _normaliser(ln_sigma),)
-
-    def backward(self, indexes, grad_outputs):
-        total = -grad_outputs[0].array.sum(axis=0)[:, None].astype(self.like.dtype)
-        xp = get_array_module(total)
-        return (chainer.as_variable(xp.broadcast_to(total, self.like.shape)),)
+        g, g_log_q = (None if each is None else each.array for each in grad_outputs)
+        xp = get_array_module(self.sigma)
+        total = xp.zeros(len(self.sigma)) if g_log_q is None else g_log_q.sum(axis=0)
+        if g is None:  # a score alone
+            constant = xp.broadcast_to(-total[:, None], self.sigma.shape)
+            return _picked((None, constant.astype(self.sigma.dtype)), indexes)
+        kernel = kernels_for(self.sigma).normal_draw_backward
+        return _picked(kernel(g, self.sigma, self.eps, total), indexes)
 
 
 class _LogDensity(chainer.FunctionNode):
@@ -161,7 +119,7 @@ class _LogDensity(chainer.FunctionNode):
         z, mean, ln_sigma = inputs
         self.inverse = get_array_module(z).exp(-ln_sigma)
         self.standard = (z - mean) * self.inverse
-        squares = _sum(self.standard * self.standard)
+        squares = kernels_for(z).sum_of_squares(self.standard)
         return (-0.5 * squares - _sum(ln_sigma) - _normaliser(z),)
 
     def backward(self, indexes, grad_outputs):
@@ -182,4 +140,5 @@ def _normaliser(z):
 
 
 def _picked(gradients, indexes):
-    return [chainer.as_variable(gradients[index]) for index in indexes]
+    picked = (gradients[index] for index in indexes)
+    return [None if each is None else chainer.as_variable(each) for each in picked]

@@ -13,11 +13,13 @@ import numpy as np
 from chainer.backend import get_array_module
 
 from jvi.engine.threads import parallel_map
+from jvi.functions.kernels import kernels_for
 from jvi.models.bayes_fresh import FRESH
 from jvi.models.bayes_layers import Activation, Layout, backward, forward, pieces
 from jvi.models.bayes_targets import Task
+from jvi.models.weight_priors import WeightPrior
 
-__all__ = ["Network", "fresh_log_likelihood", "log_likelihood", "log_likelihood_rows", "outputs"]
+__all__ = ["Network", "fresh_log_likelihood", "log_joint", "log_likelihood_rows", "outputs"]
 
 
 class Network(NamedTuple):
@@ -29,8 +31,8 @@ class Network(NamedTuple):
     device: Any  # Chainer's
 
 
-def log_likelihood(network: Network, x: Any, z: Any, ln_sigma: Any) -> Any:
-    """Σ over rows of log p(y|features, z): Variable, shape (K, 1), float64, in nats.
+def log_joint(network: Network, x: Any, z: Any, ln_sigma: Any, prior: WeightPrior) -> Any:
+    """Σ over rows of log p(y|features, z), and log p(z): Variables (K, 1), float64, in nats.
 
     Parameters
     ----------
@@ -41,12 +43,13 @@ def log_likelihood(network: Network, x: Any, z: Any, ln_sigma: Any) -> Any:
         Draws of the weights.
     ln_sigma : array or Variable, shape (1,)
         Logarithm of the noise's standard deviation, for regression.
+    prior : jvi.models.weight_priors.WeightPrior
     """
-    return _LogLikelihood(network, x).apply((z, ln_sigma))[0]
+    return _LogJoint(network, x, prior).apply((z, ln_sigma))
 
 
 def fresh_log_likelihood(network: Network, x: Any, z: tuple, ln_sigma: Any, way: str) -> Any:
-    """`log_likelihood` with weights drawn afresh for every row, in one of the ways of `FRESH`.
+    """log p(y|features, z) with weights drawn afresh for every row, in one of the ways of `FRESH`.
 
     Parameters
     ----------
@@ -100,59 +103,73 @@ def _each(network, function: Callable, work):
 
 
 class _Sums:
-    """Values of each sample, (K,), and derivatives, added up over pieces in their order."""
+    """Values of each sample, (K, 1), and derivatives, added up over pieces in their order."""
 
     def __init__(self, num_samples, xp):
-        self.values, self.gradients, self.xp = xp.zeros(num_samples), None, xp
-        self.num_samples = num_samples
+        self.values, self.gradients, self.xp = xp.zeros((num_samples, 1)), None, xp
 
     def add(self, samples, values, gradients):
         self.values[samples] += values
-        if gradients is None:
-            return
-        if self.gradients is None and len(values) == self.num_samples:
-            self.gradients = gradients  # of the first rows of all samples: no copy
-            return
         if self.gradients is None:
+            shapes = [(len(self.values), *each.shape[1:]) for each in gradients]
             self.gradients = [
-                self.xp.zeros((self.num_samples, *each.shape[1:]), each.dtype) for each in gradients
+                self.xp.zeros(shape, each.dtype)
+                for shape, each in zip(shapes, gradients, strict=True)
             ]
         for total, part in zip(self.gradients, gradients, strict=True):
             total[samples] += part
 
 
-class _LogLikelihood(chainer.FunctionNode):
+class _LogJoint(chainer.FunctionNode):
     """Its gradients cannot be differentiated again, which nothing here needs."""
 
-    def __init__(self, network, x):
-        self.network, self.x = network, x
+    def __init__(self, network, x, prior):
+        self.network, self.x, self.prior = network, x, prior
 
     def forward(self, inputs):
         z, ln_sigma = inputs
+        xp, work = get_array_module(z), pieces(self.network.layout, len(z), len(self.x))
+        values, by_noise = xp.zeros((len(z), 1)), xp.zeros((len(z), 1))
         training = chainer.config.enable_backprop
+        by_weights = xp.empty(z.shape, z.dtype) if training else None
 
         def of_piece(samples, rows):
-            return self._piece(z[samples, 0], self.x[rows], ln_sigma, training)
+            room = None
+            if training:  # the first rows' place is that of the sum
+                room = xp.empty_like(z[samples, 0]) if rows.start else by_weights[samples, 0]
+            return self._piece(z[samples, 0], self.x[rows], ln_sigma, room)
 
-        work = pieces(self.network.layout, len(z), len(self.x))
-        sums = _Sums(len(z), get_array_module(z))
-        for (samples, _), found in zip(work, _each(self.network, of_piece, work), strict=True):
-            sums.add(samples, *found)
-        self.gradients, self.dtypes = sums.gradients, (z.dtype, ln_sigma.dtype)
-        return (sums.values[:, None],)
+        for (samples, rows), found in zip(work, _each(self.network, of_piece, work), strict=True):
+            values[samples] += found[0]
+            by_noise[samples] += found[1]
+            if training and rows.start:
+                by_weights[samples, 0] += found[2]
+        log_pz, self.slope = self.prior.evaluate(z, training)
+        self.gradients, self.dtype = (by_weights, by_noise), ln_sigma.dtype
+        return values, log_pz
 
-    def _piece(self, flat, x, ln_sigma, training):
+    def _piece(self, flat, x, ln_sigma, room):
+        """Values and derivatives by ln_sigma, (K, 1); those by the weights, (K, P), are `room`."""
         network = self.network
         kept = forward(network.layout, flat, x[:, :-1], network.activation)
         density = network.task.density(kept[-1], x[:, -1], ln_sigma)
-        values = density.values.sum(axis=-1, dtype=np.float64)
-        if not training:
-            return values, None
-        by_weights = backward(network.layout, flat, kept, density.by_output, network.activation)
-        return values, _with_noise([by_weights[:, None]], density)
+        if room is not None:
+            backward(network.layout, flat, kept, density.by_output, network.activation, room)
+        by_noise = 0.0 if density.by_ln_sigma is None else _sum(density.by_ln_sigma)
+        return _sum(density.values), by_noise, room
 
     def backward(self, indexes, grad_outputs):
-        return _weighted(self.gradients, self.dtypes, grad_outputs[0].array, indexes)
+        (by_weights, by_noise), (factor, direction) = self.gradients, self.slope
+        zeros = get_array_module(by_noise).zeros_like(by_noise)
+        g, g_prior = (zeros if each is None else each.array for each in grad_outputs)
+        found = []
+        for index in indexes:
+            if index == 0:
+                kernel = kernels_for(by_weights).weighted_pair
+                found.append(kernel(g, by_weights, factor * g_prior, direction))
+            else:
+                found.append((g * by_noise).sum(axis=0).astype(self.dtype))
+        return [chainer.as_variable(each) for each in found]
 
 
 class _FreshLogLikelihood(chainer.FunctionNode):
@@ -173,7 +190,7 @@ class _FreshLogLikelihood(chainer.FunctionNode):
         for (samples, _), found in zip(work, _each(network, of_piece, work), strict=True):
             sums.add(samples, *found)
         self.gradients, self.dtypes = sums.gradients, [each.dtype for each in inputs]
-        return (sums.values[:, None],)
+        return (sums.values,)
 
     def _piece(self, mean, deviation, noise, x, ln_sigma):
         network, way = self.network, self.way
@@ -181,8 +198,10 @@ class _FreshLogLikelihood(chainer.FunctionNode):
         kept = way.forward(*about, x[:, :-1], network.activation)
         density = network.task.density(kept[-1].out, x[:, -1], ln_sigma)
         both = way.backward(*about, kept, density.by_output, network.activation)
-        values = density.values.sum(axis=-1, dtype=np.float64)
-        return values, _with_noise([each[:, None] for each in both], density)
+        gradients = [each[:, None] for each in both]
+        if density.by_ln_sigma is not None:
+            gradients.append(_sum(density.by_ln_sigma))
+        return _sum(density.values), gradients
 
     def backward(self, indexes, grad_outputs):
         by_mean, by_deviation, *by_noise = self.gradients
@@ -190,11 +209,9 @@ class _FreshLogLikelihood(chainer.FunctionNode):
         return _weighted(gradients, self.dtypes, grad_outputs[0].array, indexes)
 
 
-def _with_noise(gradients, density):
-    """And the derivative by ln_sigma, (K, 1), where there is one."""
-    if density.by_ln_sigma is None:
-        return gradients
-    return [*gradients, density.by_ln_sigma.sum(axis=-1, dtype=np.float64)[:, None]]
+def _sum(values):
+    """Over rows: (K, 1), float64."""
+    return values.sum(axis=-1, keepdims=True, dtype=np.float64)
 
 
 def _weighted(gradients, dtypes, g, indexes):

@@ -18,7 +18,7 @@ from jvi.models.bayes_layers import ACTIVATIONS, Layout
 from jvi.models.bayes_likelihood import (
     Network,
     fresh_log_likelihood,
-    log_likelihood,
+    log_joint,
     log_likelihood_rows,
     outputs,
 )
@@ -186,7 +186,7 @@ class BayesMLP(chainer.Link):
         if rows and chainer.config.enable_backprop:
             return self._draw_fresh(q, source, num_samples)
         eps = source.normal((num_samples, *mean.shape))
-        return softplus.sample(mean, ln_sigma, eps), softplus.along_draw(ln_sigma, eps)
+        return softplus.draw(mean, ln_sigma, eps)
 
     def _draw_fresh(self, q, source, num_samples):
         """z as `FRESH` has it. Where it is known, log q(z) - log p(z) is its mean, the divergence.
@@ -201,18 +201,17 @@ class BayesMLP(chainer.Link):
             deviations = F.broadcast_to(F.expand_dims(F.exp(ln_sigma), 0), shape)
         else:
             eps = source.normal(shape)
-            deviations = softplus.sample(self.xp.zeros_like(mean.array), ln_sigma, eps)
+            deviations, log_q = softplus.draw(self.xp.zeros_like(mean.array), ln_sigma, eps)
         way = FRESH[name]
         numbers = source.normal((num_samples, 1, rows.shape[1] * way.numbers(self.layout)))
         z = means, deviations, chainer.as_variable(way.noise(numbers))
         if self.prior.kl is None:
-            return z, softplus.along_draw(ln_sigma, eps)
+            return z, log_q
         return z, F.broadcast_to(F.expand_dims(self.kl(q), 0), (num_samples, 1))
 
     def log_joint(self, x, z):
         if not isinstance(z, tuple):
-            ln_sigma = self._ln_sigma(z)
-            return log_likelihood(self.network, x, z, ln_sigma), self.prior.log_density(z)
+            return log_joint(self.network, x, z, self._ln_sigma(z), self.prior)
         name = self.spec.options["perturbation"]
         log_px = fresh_log_likelihood(self.network, x, z, self._ln_sigma(z[0]), name)
         if self.prior.kl is None:

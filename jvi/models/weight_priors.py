@@ -12,6 +12,8 @@ import chainer
 import numpy as np
 from chainer.backend import get_array_module
 
+from jvi.functions.kernels import kernels_for
+
 __all__ = ["WeightPrior", "mixture_prior", "normal_prior"]
 
 SCALES = 1e-6, 1e6  # of standard deviations, whose squares float32 has
@@ -24,6 +26,9 @@ class WeightPrior(NamedTuple):
     ----------
     log_density : callable
         Of z, shape (K, N, P), an array or Variable: a Variable (K, N), float64.
+    evaluate : callable
+        Of an array z and whether a derivative is wanted: the same values, an array, and (c, d) with
+        c times the array d, like z, for derivative, or None.
     draw : callable
         Of a source of random numbers and (K, N, P): an array of that shape.
     kl : callable or None
@@ -32,6 +37,7 @@ class WeightPrior(NamedTuple):
     """
 
     log_density: Callable[[Any], Any]
+    evaluate: Callable[[Any, bool], tuple[Any, Any]]
     draw: Callable[[Any, tuple], Any]
     kl: Callable[[Any, Any], Any] | None
 
@@ -45,8 +51,8 @@ def normal_prior(scale: float) -> WeightPrior:
         For a scale outside `SCALES`.
     """
     _check_scale("prior-scale", scale)
-    return WeightPrior(
-        lambda z: _Normal(scale).apply((z,))[0],
+    return _prior(
+        lambda z, slope: _evaluate_normal(z, slope, scale),
         lambda source, shape: scale * source.normal(shape),
         lambda mean, ln_sigma: _Divergence(scale).apply((mean, ln_sigma))[0],
     )
@@ -64,8 +70,10 @@ def mixture_prior(pi: float, sigma1: float, sigma2: float) -> WeightPrior:
         raise ValueError(f"pi must be between 0 and 1, both excluded, not {pi:g}")
     _check_scale("sigma1", sigma1)
     _check_scale("sigma2", sigma2)
-    return WeightPrior(
-        lambda z: _Mixture(pi, sigma1, sigma2).apply((z,))[0],
+    scales, logs = (sigma1, sigma2), (math.log(pi), math.log1p(-pi))
+    logs = logs[0] - math.log(sigma1), logs[1] - math.log(sigma2)
+    return _prior(
+        lambda z, slope: _evaluate_mixture(z, slope, logs, scales),
         lambda source, shape: _draw_mixture(source, shape, pi, sigma1, sigma2),
         None,
     )
@@ -82,57 +90,33 @@ def _draw_mixture(source, shape, pi, sigma1, sigma2):
     return z * get_array_module(z).where(first, sigma1, sigma2).astype(z.dtype)
 
 
-class _Normal(chainer.FunctionNode):
-    def __init__(self, scale):
-        self.scale = scale
+def _prior(evaluate, draw, kl):
+    return WeightPrior(lambda z: _LogDensity(evaluate).apply((z,))[0], evaluate, draw, kl)
+
+
+def _evaluate_normal(z, slope, scale):
+    squares = kernels_for(z).sum_of_squares(z)
+    normaliser = z.shape[-1] * (math.log(scale) + 0.5 * math.log(2 * math.pi))
+    return -0.5 / scale**2 * squares - normaliser, (-1 / scale**2, z) if slope else None
+
+
+def _evaluate_mixture(z, slope, logs, scales):
+    values, by_z = kernels_for(z).mixture(z, logs, scales, slope)
+    return values - 0.5 * z.shape[-1] * math.log(2 * math.pi), (1.0, by_z) if slope else None
+
+
+class _LogDensity(chainer.FunctionNode):
+    def __init__(self, evaluate):
+        self.evaluate = evaluate
 
     def forward(self, inputs):
-        (z,) = inputs
-        self.retain_inputs((0,))
-        squares = _sum(z * z)
-        normaliser = z.shape[-1] * (math.log(self.scale) + 0.5 * math.log(2 * math.pi))
-        return (-0.5 / self.scale**2 * squares - normaliser,)
+        values, self.slope = self.evaluate(inputs[0], chainer.config.enable_backprop)
+        return (values,)
 
     def backward(self, indexes, grad_outputs):
-        z, g = self.get_retained_inputs()[0].array, grad_outputs[0].array
-        factor = (-g / self.scale**2).astype(z.dtype)
-        return (chainer.as_variable(factor[:, :, None] * z),)
-
-
-class _Mixture(chainer.FunctionNode):
-    """log(e^a + e^b) = max(a, b) + log(1 + e^-|a - b|), a and b the two parts' log-densities.
-
-    The derivative is -z (r_1 / sigma1² + r_2 / sigma2²), r the parts' shares of the density. Each
-    is computed to its own precision: 1 - r_1 is not r_2 where r_2 / sigma2² still counts.
-    """
-
-    def __init__(self, pi, sigma1, sigma2):
-        self.scales = sigma1, sigma2
-        self.logs = math.log(pi) - math.log(sigma1), math.log1p(-pi) - math.log(sigma2)
-
-    def forward(self, inputs):
-        (z,) = inputs
-        self.retain_inputs((0,))
-        xp, (a, b) = get_array_module(z), self._parts(z)
-        values = xp.maximum(a, b) + xp.log1p(xp.exp(-abs(a - b)))
-        normaliser = 0.5 * z.shape[-1] * math.log(2 * math.pi)
-        return (_sum(values) - normaliser,)
-
-    def backward(self, indexes, grad_outputs):
-        z, g = self.get_retained_inputs()[0].array, grad_outputs[0].array
-        xp, (a, b) = get_array_module(z), self._parts(z)
-        smaller = xp.exp(-abs(a - b))
-        first = xp.where(a > b, 1, smaller) / self.scales[0] ** 2
-        second = xp.where(a > b, smaller, 1) / self.scales[1] ** 2
-        slope = -z * (first + second) / (1 + smaller)
-        return (chainer.as_variable(g.astype(z.dtype)[:, :, None] * slope.astype(z.dtype)),)
-
-    def _parts(self, z):
-        squares = z * z
-        return [
-            log - 0.5 / scale**2 * squares
-            for log, scale in zip(self.logs, self.scales, strict=True)
-        ]
+        c, d = self.slope
+        factor = (c * grad_outputs[0].array).astype(d.dtype)
+        return (chainer.as_variable(factor[:, :, None] * d),)
 
 
 class _Divergence(chainer.FunctionNode):
@@ -146,7 +130,7 @@ class _Divergence(chainer.FunctionNode):
         self.retain_inputs((0,))
         self.variance = get_array_module(mean).exp(2 * ln_sigma)
         constant = mean.shape[-1] * (math.log(self.scale) - 0.5)
-        squares = _sum(self.variance) + _sum(mean * mean)
+        squares = _sum(self.variance) + kernels_for(mean).sum_of_squares(mean)
         return (constant - _sum(ln_sigma) + squares / (2 * self.scale**2),)
 
     def backward(self, indexes, grad_outputs):

@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from jvi.evidence.estimators import ESTIMATORS
 from jvi.evidence.jackknife import jackknife
 from jvi.models.model import Model
-from jvi.scripts import benchmark, estimator_costs
+from jvi.scripts import benchmark, estimator_costs, network_costs
 from jvi.scripts import benchmark_programs as programs
 
 TINY = programs.Sizes(12, 6, 3)
@@ -134,7 +134,7 @@ def test_the_whole_run(tmp_path, monkeypatch, capsys):
         (["--peers", "theano"], "--peers: unknown 'theano', choose from eager, compiled, jax"),
         (
             ["--parts", "all"],
-            "--parts: unknown 'all', choose from times, memory, growth, estimators",
+            "--parts: unknown 'all', choose from times, memory, growth, estimators, network",
         ),
         (["--allocators", "x"], "--allocators: unknown 'x', choose from default, tuned"),
     ],
@@ -211,3 +211,62 @@ def test_the_estimators_costs(tmp_path, monkeypatch, capsys):
         assert all(
             len(n["ratios"]) == 1 and min(n["ratios"]) > 0 for n in numbers["times"]["4"].values()
         )
+
+
+def test_the_products_of_a_network_are_those_of_forwards_and_backwards():
+    """Two multiplications for every one of the forward pass, but for the first layer's inputs."""
+    layers, count = (7, 5, 4, 3), 0
+    lists = network_costs.products(2, 6, layers)
+    for (above, inner), (again, below) in lists[0]:
+        assert inner == again
+        count += above * inner * below
+    assert len(lists) == 2 and lists[0] == lists[1] and len(lists[0]) == 8
+    assert count == 6 * (3 * (7 * 5 + 5 * 4 + 4 * 3) - 7 * 5)
+
+
+def test_a_networks_step_is_of_the_batch_and_leaves_the_model_as_it_is():
+    rows = network_costs.data_of(50, (4, 3, 3))
+    assert rows.shape == (50, 5) and set(rows[:, -1]) == {0.0, 1.0, 2.0}
+    step = network_costs.step_of("mixture", 2, 6, (4, 3, 3), rows)
+    held = {type(cell.cell_contents).__name__: cell.cell_contents for cell in step.__closure__}
+    link = held["Step"].model.link
+    before = link.mu.array.copy()
+    step()
+    np.testing.assert_allclose(link.mu.array, before, rtol=1e-6, atol=1e-9)
+    assert link.mu.grad.any() and held["Step"].means()["obj"] > 0
+
+
+def test_the_networks_costs(tmp_path, monkeypatch, capsys):
+    tiny = network_costs.Sizes((8, 16), (1, 2), (16, 32), (9, 6, 3), 2)
+    monkeypatch.setattr(benchmark, "_child", lambda _, function, *arguments: function(*arguments))
+    monkeypatch.setattr(benchmark, "QUICK", benchmark.QUICK._replace(network=tiny))
+    path = tmp_path / "numbers.json"
+    benchmark.main(["--quick", "--parts", "network", "--peers", "", "-o", str(path)])
+    result, out = json.loads(path.read_text())["network"], capsys.readouterr().out
+    assert re.search(r"^time \(processor time\) +B=8, K=1 .+ B=16, K=2$", out, re.MULTILINE)
+    assert re.search(r"^memory +of 16 rows +of 32 rows$", out, re.MULTILINE)
+    for b in ("8", "16"):
+        assert all(n["peak"] >= n["before"] > 20 for n in result["memory"][b].values())
+        for found in result["times"][b].values():
+            labels = ["matrix products", "normal numbers", *network_costs.PRIORS]
+            assert list(found) == labels
+            assert all(len(n["ratios"]) == len(n["cpu_ratios"]) == 2 for n in found.values())
+            assert all(min(n["ratios"]) > 0 for n in found.values())
+
+
+def test_a_networks_costs_are_told_as_medians():
+    """Clock and processor apart, and memory beyond what was there before."""
+    found = {
+        "matrix products": {"seconds": [0.02], "ratios": [1], "cpu_ratios": [1]},
+        "step, prior=normal": {"seconds": [9], "ratios": [1, 2, 9], "cpu_ratios": [3, 4, 5]},
+    }
+    memory = {64: {100: {"before": 200.0, "peak": 230.0}}}
+    text = network_costs.tables({"times": {64: {3: found}}, "memory": memory})
+    assert [line.split() for line in text.splitlines()] == [
+        ["time", "(processor", "time)", "B=64,", "K=3"],
+        ["matrix", "products", "1", "=", "20", "ms"],
+        ["step,", "prior=normal", "2.00", "(4.00)"],
+        [],
+        ["memory", "of", "100", "rows"],
+        ["B=64", "30", "MB"],
+    ]

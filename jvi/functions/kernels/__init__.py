@@ -19,6 +19,23 @@ adam(param, grad, m, v, rates, step, eps)
     -step m / (sqrt(v) + eps). CuPy's takes the step's number and the learning rate instead of
     `step`, as arrays on the device.
 
+and for the weights of a network, N being 1 and D their number, on CuPy in NumPy's operations,
+
+log_softplus(rho) -> two arrays like rho
+    log log(1 + e^rho) and its derivative, wherever rho is.
+normal_draw(mean, ln_sigma, eps) -> (K, N, D), (N, D), (K, N)
+    z = mean + sigma eps, sigma = e^ln_sigma, and -½ Σ eps² - Σ ln_sigma in float64.
+normal_draw_backward(g, sigma, eps, total) -> (N, D), (N, D)
+    The derivatives by mean, Σ_k g, and by ln_sigma, sigma Σ_k g eps - total, for g (K, N, D) and
+    total (N,).
+sum_of_squares(z) -> (…)
+    Over the last axis, in float64.
+weighted_pair(a, x, b, y) -> (K, N, D)
+    a x + b y for a, b (K, N) and x, y (K, N, D).
+mixture(z, logs, scales, slope) -> (…), like z
+    Σ log Σ_i exp(logs_i - z² / (2 scales_i²)) over the last axis, i of two parts, in float64; and
+    the derivative by z of each term if `slope`, else None.
+
 Arrays of sizes that do not fit are refused with ValueError, before anything is read or written.
 A nan in stays a nan out. Numba is used for float32 where it is installed: scripts/benchmark.py
 tells what it is worth.

@@ -4,41 +4,32 @@ What is compiled gives up Python's lock, so that every core works on rows of its
 """
 
 import numpy as np
-from numba import njit
 
+from jvi.functions.kernels.compiled import compiled, exp_minus
 from jvi.functions.kernels.shapes import fit, fit_columns
-
-__all__ = ["absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "times_sign"]
-
-compiled = njit(
-    nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz", "arcp"}
+from jvi.functions.kernels.weights_on_numba import (
+    log_softplus,
+    mixture,
+    normal_draw,
+    normal_draw_backward,
+    sum_of_squares,
+    weighted_pair,
 )
 
+__all__ = [
+    *("absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "times_sign"),
+    "log_softplus",
+    "mixture",
+    "normal_draw",
+    "normal_draw_backward",
+    "sum_of_squares",
+    "weighted_pair",
+]
+
 HALF, ONE = np.float32(0.5), np.float32(1)
-LOG2_E = np.float32(np.log2(np.e))
 
 # Factors 1 + e^-|h|, in (1, 2], that are multiplied before one logarithm is taken: 2^112 is finite.
 GROUP = 112
-
-
-def _power_coefficients():
-    """Of a polynomial for 2^-f, f in [0, 1], by Chebyshev interpolation: 2e-9 off at most."""
-    fit = np.polynomial.Chebyshev.interpolate(lambda f: 2.0**-f, 6, domain=[0, 1])
-    return fit.convert(kind=np.polynomial.Polynomial).coef.astype(np.float32)
-
-
-C0, C1, C2, C3, C4, C5, C6 = _power_coefficients()
-
-
-@njit(inline="always")
-def _exp_minus(a):
-    """e^-a for a >= 0, down to 2^-126; 2^-126 for nan. LLVM makes vector instructions of it."""
-    y = a * LOG2_E
-    y = y if y < np.float32(126) else np.float32(126)
-    whole = np.int32(y)
-    f = y - np.float32(whole)
-    power = C0 + f * (C1 + f * (C2 + f * (C3 + f * (C4 + f * (C5 + f * C6)))))
-    return power * np.int32((np.int32(127) - whole) << np.int32(23)).view(np.float32)
 
 
 def bernoulli(x, logits, bias, residual):
@@ -60,7 +51,7 @@ def _bernoulli(x, logits, bias, out, residual):
                 for j in range(len(h)):
                     a = h[j] + b[j]
                     size = abs(a)
-                    e = _exp_minus(size)
+                    e = exp_minus(size)
                     centred = pixels[j] - HALF
                     linear += centred * a - HALF * size
                     product *= ONE + e
