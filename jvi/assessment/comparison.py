@@ -11,6 +11,7 @@ from typing import Any
 
 from jvi.assessment.comparison_run import made
 from jvi.assessment.experiments import Experiment, Run
+from jvi.compat.reading import read_file
 from jvi.datasets import Dataset
 from jvi.evidence.estimators import estimator
 from jvi.files import atomic_write, locked, make_folders
@@ -19,6 +20,7 @@ from jvi.training.objective import Objective, check_fit
 __all__ = ["check_run", "check_settings", "complete", "has_result", "read_results"]
 
 RESULT, SETTINGS = "result.json", "settings.json"
+MOST = 2**24  # bytes of one: 10,000 images have 100,000
 
 
 def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
@@ -81,7 +83,7 @@ def read_results(folder: Path, estimators: Sequence[str]) -> list[dict[str, Any]
 
 def _read(path):
     try:
-        found = json.loads(path.read_text())
+        found = json.loads(read_file(path, MOST))
     except ValueError:
         found = None
     if not isinstance(found, dict):

@@ -1,10 +1,10 @@
 """Array namespaces: NumPy, CuPy, PyTorch, JAX and array-api-strict by one spelling."""
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import array_api_compat
-import array_api_compat.numpy
 import numpy as np
 
 __all__ = ["Array", "at_least", "at_most", "float64", "float64_context", "host", "namespace"]
@@ -15,8 +15,16 @@ Array = Any  # of any library that follows the array API standard
 def namespace(array: Array) -> Any:
     """The array API namespace of `array`: NumPy, CuPy, PyTorch, JAX or array-api-strict."""
     if type(array) is np.ndarray:  # at once: an estimator asks two dozen times
-        return array_api_compat.numpy
+        return _numpy()
     return array_api_compat.array_namespace(array)
+
+
+@cache
+def _numpy():
+    """Imported when first needed: it brings more of NumPy than `import jvi` should."""
+    from array_api_compat import numpy
+
+    return numpy
 
 
 def float64(array: Array) -> Array:
