@@ -6,6 +6,7 @@
 import sys
 from functools import partial
 from math import log
+from time import perf_counter, process_time
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest import mock
@@ -24,6 +25,7 @@ __all__ = [
     "Sizes",
     "Task",
     "Work",
+    "interleaved",
     "make_inputs",
     "peak",
     "pieces",
@@ -147,7 +149,7 @@ def _jvi(link, x, eps, rows, gpu=-1):
 
     model = Model(link.copy(mode="copy"), gpu)
     data = Dataset("benchmark", x, x[:1], x[:1], (1, x.shape[1]))
-    optimizer = optimizer_for("adam", LEARNING_RATE, model)
+    optimizer = optimizer_for("adam", LEARNING_RATE, model.link)
     trained = Step(model, data, optimizer, objective_for("jvi", raw=True), len(eps), seed=0)
     x, eps, rows = model.device.send(x), model.device.send(eps), np.arange(len(x))
     noise = SimpleNamespace(rows=lambda part: Given([eps[:, part]]))
@@ -355,6 +357,36 @@ PROGRAMS = {
     "compiled": _compiled,
     "jax": _jax,
 }
+
+
+def interleaved(work, baseline, repeats):
+    """Times of functions, called in turns with the one named `baseline`, once each before that.
+
+    Returns
+    -------
+    dict of str to dict
+        "seconds" of every repeat, "ratios" to the mean of the baseline's call before and that after
+        it, and the same of the time that processors worked for this process, "cpu_ratios".
+    """
+    for function in work.values():
+        function()
+    found = {name: {"seconds": [], "ratios": [], "cpu_ratios": []} for name in work}
+    for _ in range(repeats):
+        before = _timed(work[baseline])
+        for name, function in work.items():
+            this, after = _timed(function), _timed(work[baseline])
+            ratio, cpu_ratio = 2 * this / (before + after)
+            for key, value in (("seconds", this[0]), ("ratios", ratio), ("cpu_ratios", cpu_ratio)):
+                found[name][key].append(float(value))
+            before = after
+    return found
+
+
+def _timed(function):
+    """Seconds that a call takes, and that processors work on it, shape (2,)."""
+    start = perf_counter(), process_time()
+    function()
+    return np.subtract((perf_counter(), process_time()), start)
 
 
 def peak():

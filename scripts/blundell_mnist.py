@@ -80,11 +80,11 @@ def _request(arguments) -> dict[str, Any]:
     from jvi.training.optimizers import make_optimizer
 
     with asked("--hidden"):
-        hidden = hidden_sizes(arguments["--hidden"])
+        hidden_sizes(arguments["--hidden"])
     with asked("--opt"):
         make_optimizer(arguments["--opt"], 1.0)
     return {
-        "hidden": hidden,
+        "hidden": arguments["--hidden"],
         "optimizer": arguments["--opt"],
         "lr": number(arguments, "--lr", float, least=1e-9),
         "epochs": number(arguments, "--epochs", least=1),
@@ -122,42 +122,28 @@ def _points(train, test, classes, request, quiet):
 def _bayes(train, test, classes, request):
     """A `Point` after each epoch, then those of pruned networks."""
     from jvi.assessment.pruning import SHARES, pruning_curve
-    from jvi.datasets.dataset import Dataset, as_it_is
     from jvi.engine.random import stream
     from jvi.models import BayesMLP
     from jvi.models.model import Model
+    from jvi.training.fit import passes
     from jvi.training.network import network_objective, prior_options
-    from jvi.training.optimizers import optimizer_for
-    from jvi.training.trainer import Settings, Updater
+    from jvi.training.trainer import Settings
 
-    sizes = "x".join(map(str, request["hidden"])) or "none"
     about = {"task": "classification", "classes": classes, **prior_options(PRIOR)}
     rng = stream(request["seed"], "initial parameters")
-    model = Model(BayesMLP(train.shape[1], sizes, **about, rng=rng))
+    model = Model(BayesMLP(train.shape[1], request["hidden"], **about, rng=rng))
     shared = "elbo", model.link, "blundell", len(train), request["batch_size"]
-    settings = Settings(
-        network_objective(*shared),
-        optimizer=request["optimizer"],
-        lr=request["lr"],
-        epochs=request["epochs"],
-        batch_size=request["batch_size"],
-        seed=request["seed"],
-    )
-    optimizer = optimizer_for(settings.optimizer, settings.lr, model, 0)
-    data = Dataset("rows", train, train[:0], train[:0], observe=as_it_is)
-    updater = Updater(data, model, optimizer, settings)
+    names = "optimizer", "lr", "epochs", "batch_size", "seed"
+    chosen = {name: request[name] for name in names}
+    settings = Settings(network_objective(*shared), clip=0.0, **chosen)
     options = {"num_samples": request["samples"], "seed": request["seed"]}
 
     def pruned(shares):
         return pruning_curve(model, test[:, :-1], test[:, -1], shares, **options)
 
-    for epoch in range(1, settings.epochs + 1):
-        updater.update()
-        while not updater.is_new_epoch:
-            updater.update()
+    for epoch, _ in enumerate(passes(model, train, settings), 1):
         [whole] = pruned([0.0])
         yield _scored(whole, epoch)
-    updater.finalize()
     for each in pruned(SHARES[1:]):
         yield _scored(each, settings.epochs)
 
@@ -171,9 +157,10 @@ def _scored(pruned, epoch):
 def _plain(train, test, classes, request, name=PLAIN, dropout=0.0):
     from jvi.assessment.evaluation import standard_error
     from jvi.engine.random import stream
+    from jvi.models.bayes_mlp import hidden_sizes
     from jvi.training.perceptron import Perceptron, error_of, fitted
 
-    sizes = train.shape[1] - 1, *request["hidden"], classes
+    sizes = train.shape[1] - 1, *hidden_sizes(request["hidden"]), classes
     link = Perceptron(sizes, stream(request["seed"], "initial parameters"), dropout)
     names = "optimizer", "lr", "batch_size", "epochs", "seed"
     for epoch in fitted(link, train, *(request[each] for each in names)):

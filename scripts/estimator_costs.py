@@ -5,12 +5,11 @@ plainest one there, `BASELINES`: the ratio is to the mean of the steps before an
 a machine that is busy for a while is so for both.
 """
 
-from time import perf_counter, process_time
 from typing import NamedTuple
 
 import numpy as np
 
-from jvi.scripts.benchmark_programs import LEARNING_RATE, peak
+from jvi.scripts.benchmark_programs import LEARNING_RATE, interleaved, peak
 from jvi.text import table
 
 __all__ = [
@@ -62,7 +61,7 @@ def step_of(model, estimator, num_samples, num_images, num_pixels):
     objective = Objective(estimator_of(estimator))
     check_fit(objective, trained.link, num_samples)
     data = Dataset("benchmark", x, x[:1], x[:1], (1, num_pixels))
-    optimizer = optimizer_for("adam", LEARNING_RATE, trained)
+    optimizer = optimizer_for("adam", LEARNING_RATE, trained.link)
     step = Step(trained, data, optimizer, objective, num_samples, seed=0)
     return lambda: step(np.arange(num_images), optimizer.t)
 
@@ -88,26 +87,7 @@ def times(model, num_samples, sizes):
     names, baseline = applicable(model), BASELINES[model]
     about = num_samples, max(1, sizes.rows // num_samples), sizes.num_pixels
     steps = {name: step_of(model, name, *about) for name in names}
-    for step in steps.values():
-        step()
-    found = {name: {"seconds": [], "ratios": [], "cpu_ratios": []} for name in names}
-    for _ in range(sizes.repeats):
-        before = _timed(steps[baseline])
-        for name, numbers in found.items():
-            this, after = _timed(steps[name]), _timed(steps[baseline])
-            ratio, cpu_ratio = 2 * this / (before + after)
-            numbers["seconds"].append(this[0])
-            numbers["ratios"].append(ratio)
-            numbers["cpu_ratios"].append(cpu_ratio)
-            before = after
-    return found
-
-
-def _timed(function):
-    """Seconds that a call takes, and that the processor works on it, shape (2,)."""
-    start = perf_counter(), process_time()
-    function()
-    return np.subtract((perf_counter(), process_time()), start)
+    return interleaved(steps, baseline, sizes.repeats)
 
 
 def memory(model, estimator, num_samples, sizes):

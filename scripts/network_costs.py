@@ -7,12 +7,11 @@ step can do without: the normal numbers of K draws.
 """
 
 from itertools import pairwise
-from time import perf_counter, process_time
 from typing import NamedTuple
 
 import numpy as np
 
-from jvi.scripts.benchmark_programs import LEARNING_RATE, peak
+from jvi.scripts.benchmark_programs import LEARNING_RATE, interleaved, peak
 from jvi.text import table
 
 __all__ = ["QUICK_SIZES", "Sizes", "memory", "products", "step_of", "tables", "times"]
@@ -54,7 +53,7 @@ def step_of(prior, num_samples, num_rows, layers, rows=None):
     model = Model(build(name, rows.shape[1], np.random.default_rng(0)))
     annealed = (reweighted("uniform", len(rows), num_rows),)
     objective = Objective(estimator("elbo"), annealed=annealed)
-    optimizer = optimizer_for("adam", LEARNING_RATE, model)
+    optimizer = optimizer_for("adam", LEARNING_RATE, model.link)
     data = Dataset("benchmark", rows, rows[:1], rows[:1], observe=as_it_is)
     step = Step(model, data, optimizer, objective, num_samples, seed=0)
     return lambda: step(np.arange(num_rows), optimizer.t)
@@ -107,29 +106,11 @@ def times(num_samples, num_rows, sizes):
         "seconds" of every repeat, "ratios" to the mean of the floor before and after it, and the
         same of the time that processors worked for this process, "cpu_ratios".
     """
-    floor = _floor(num_samples, num_rows, sizes.layers)
-    work = {FLOOR: floor, NORMALS: _normals(num_samples, sizes.layers)}
+    work = {FLOOR: _floor(num_samples, num_rows, sizes.layers)}
+    work[NORMALS] = _normals(num_samples, sizes.layers)
     for label, prior in PRIORS.items():
         work[label] = step_of(prior, num_samples, num_rows, sizes.layers)
-    for function in work.values():
-        function()
-    found = {label: {"seconds": [], "ratios": [], "cpu_ratios": []} for label in work}
-    for _ in range(sizes.repeats):
-        before = _timed(floor)
-        for label, function in work.items():
-            this, after = _timed(function), _timed(floor)
-            ratio, cpu_ratio = 2 * this / (before + after)
-            for key, value in (("seconds", this[0]), ("ratios", ratio), ("cpu_ratios", cpu_ratio)):
-                found[label][key].append(float(value))
-            before = after
-    return found
-
-
-def _timed(function):
-    """Seconds that a call takes, and that processors work on it, shape (2,)."""
-    start = perf_counter(), process_time()
-    function()
-    return np.subtract((perf_counter(), process_time()), start)
+    return interleaved(work, FLOOR, sizes.repeats)
 
 
 def memory(num_rows, all_rows, sizes):

@@ -7,7 +7,7 @@ from chainer.optimizers.sgd import SGDRule
 from jvi.evidence.arrays import float64
 from jvi.evidence.bounds import elbo, iwae
 from jvi.models.layers import Affine, bias
-from jvi.training.optimizers import make_optimizer
+from jvi.training.optimizers import optimizer_for
 
 __all__ = ["Baseline", "Beta", "learner_for", "value_of"]
 
@@ -90,12 +90,9 @@ def learner_for(estimator, rows, rng, name, lr):
     if estimator.learned is None:
         return None
     link = LEARNED[estimator.spec.name, estimator.learned](rows[0].size, rng)
-    optimizer = make_optimizer(name, lr)
-    optimizer.setup(link)
+    optimizer = optimizer_for(name, lr, link, clip=0)
     if isinstance(link, Baseline):
         link.level.update_rule = _LevelRule()
-    for parameter in link.params():  # so that snapshots have it from the start
-        parameter.update_rule._init_states(parameter)
     return optimizer
 
 

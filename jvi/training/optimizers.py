@@ -37,14 +37,14 @@ def make_optimizer(name, lr):
     return OPTIMIZERS[spec.name](lr, **spec.options)
 
 
-def optimizer_for(name, lr, model, clip=CLIP):
-    """`make_optimizer`'s, set up for a model; gradients longer than `clip` are scaled down to it.
+def optimizer_for(name, lr, link, clip=CLIP):
+    """`make_optimizer`'s, set up for a link; gradients longer than `clip` are scaled down to it.
 
     `clip` is of the norm of all gradients together; with 0 they stay as they are.
     """
     optimizer = make_optimizer(name, lr)
-    optimizer.setup(model.link)
-    for parameter in model.link.params():  # so that snapshots have it from the start
+    optimizer.setup(link)
+    for parameter in link.params():  # so that snapshots have it from the start
         parameter.update_rule._init_states(parameter)
     if clip:
         optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(clip))

@@ -11,7 +11,7 @@ import numpy as np
 from jvi.engine.random import stream
 from jvi.engine.threads import parallel_map
 from jvi.models.layers import Affine
-from jvi.training.optimizers import make_optimizer
+from jvi.training.optimizers import optimizer_for
 
 __all__ = ["Perceptron", "error_of", "fitted"]
 
@@ -58,8 +58,7 @@ def fitted(
 
     The loss is the mean cross entropy. Order and dropout depend on (seed, epoch) alone.
     """
-    updates = make_optimizer(optimizer, lr)
-    updates.setup(link)
+    updates = optimizer_for(optimizer, lr, link, clip=0)
     for epoch in range(epochs):
         order = stream(seed, "order", epoch).permutation(len(rows))
         rng = stream(seed, "training noise", epoch)

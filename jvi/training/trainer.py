@@ -191,7 +191,7 @@ def build_trainer(model, data, settings, prefix, meta):
         raise ValueError("--on-nan skip needs the CPU: a GPU's steps do not wait to be looked at")
     for part in (data.train, data.validation):
         model.images(part)
-    optimizer = optimizer_for(settings.optimizer, settings.rate(0), model, settings.clip)
+    optimizer = optimizer_for(settings.optimizer, settings.rate(0), model.link, settings.clip)
     updater = Updater(data, model, optimizer, settings)
     files = files_of(prefix)
     trainer = training.Trainer(updater, (settings.epochs, "epoch"), out=str(files.folder))

@@ -164,7 +164,7 @@ def test_ratios_are_to_the_steps_on_both_sides(monkeypatch):
     costs = {"iwae": 1.0, "ovis-mc": 2.0}
     monkeypatch.setattr(estimator_costs, "step_of", lambda model, name, *_: lambda: name)
     monkeypatch.setattr(
-        estimator_costs,
+        programs,
         "_timed",
         lambda step: next(clock) * np.array([costs.get(step(), 1.5), costs.get(step(), 3.0)]),
     )

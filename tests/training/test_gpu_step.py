@@ -67,7 +67,7 @@ def step_on(device, model="mlp:hidden=10,latent=5", **options):
     trained.device = device
     send(trained.link, device)
     about = settings.optimizer, settings.lr
-    optimizer, rng = optimizer_for(*about, trained), np.random.default_rng(1)
+    optimizer, rng = optimizer_for(*about, trained.link), np.random.default_rng(1)
     learner = learner_for(settings.objective.estimator, data().train, rng, *about)
     if learner is not None:
         send(learner.target, device)

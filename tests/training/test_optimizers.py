@@ -36,7 +36,7 @@ def gradients(model, step, scale):
 )
 def test_adams_steps_are_those_written_by_hand(model, name, beta1, beta2, eps):
     """With gradients as small as eps, so that it counts."""
-    optimizer = optimizer_for(name, 0.1, model)
+    optimizer = optimizer_for(name, 0.1, model.link)
     values = [p.array.astype(np.float64) for p in model.link.params()]
     m, v = ([np.zeros_like(value) for value in values] for _ in range(2))
     for t in range(1, 5):
@@ -75,7 +75,7 @@ def test_the_rate_can_be_set_whatever_it_is_called():
 
 @pytest.mark.parametrize(("clip", "length"), [(CLIP, 4.0), (1.0, 1.0), (0.0, None), (1e9, None)])
 def test_gradients_are_clipped_by_their_common_norm_or_not_at_all(model, clip, length):
-    optimizer = optimizer_for("sgd", 1.0, model, clip)
+    optimizer = optimizer_for("sgd", 1.0, model.link, clip)
     before = [p.array.copy() for p in model.link.params()]
     found = gradients(model, 0, 10.0)
     for parameter, gradient in zip(model.link.params(), found, strict=True):
