@@ -29,7 +29,7 @@ from jvi.engine.threads import parallel_map, stopped
 from jvi.evidence.arrays import host
 from jvi.evidence.bounds import effective_sample_size, iwae
 from jvi.evidence.diagnostics import pareto_k
-from jvi.models.protocol import LatentVariableModel, lacking
+from jvi.models.protocol import LatentVariableModel, lacking, points
 
 __all__ = ["STARTS", "AnnealedSamples", "ais", "check_request", "evaluations"]
 
@@ -128,7 +128,7 @@ def ais(
         part = slice(first, min(first + block, num_points))
         end = None if ends is None else ends[part]
         passed = partial(_advance, bar, part.stop - first)
-        of_part = x if num_points == 1 else x[part]  # one data point may be many rows
+        of_part = points(model.link, x, part)
         return annealed_block(
             model, of_part, settings, (seed, replication), first, passed, like, end
         )

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jvi.assessment.evaluation import standard_error
 from jvi.assessment.predictive import ClassPredictions, NumberPredictions
 
 __all__ = ["Reliability", "Score", "coverage", "mean_score", "reliability", "scores"]
@@ -93,8 +94,7 @@ def coverage(predictions: NumberPredictions, levels: Any = LEVELS) -> np.ndarray
 def mean_score(values: Any) -> Score:
     """The mean of independent values, with its standard error."""
     values = np.asarray(values, np.float64)
-    spread = values.std(ddof=1) if len(values) > 1 else math.nan
-    return Score(float(values.mean()), float(spread / math.sqrt(len(values))))
+    return Score(float(values.mean()), standard_error(values))
 
 
 def scores(

@@ -12,10 +12,10 @@ from typing import Any
 import chainer
 import numpy as np
 
-import jvi
 from jvi.assessment.evaluation import evaluations, standard_error
 from jvi.assessment.experiments import Experiment, Run, settings_of
 from jvi.assessment.signal_to_noise import measure
+from jvi.assessment.tables import versions
 from jvi.datasets import Dataset, observe_each
 from jvi.engine.random import stream
 from jvi.engine.threads import cores
@@ -32,8 +32,6 @@ from jvi.training.step import Diverged
 from jvi.training.trainer import Settings, build_trainer
 
 __all__ = ["made"]
-
-VERSIONS = ("numpy", "scipy", "chainer", "numba")
 
 
 def made(each: Run, experiment: Experiment, data: Dataset, own: Path) -> dict[str, Any]:
@@ -66,8 +64,7 @@ def made(each: Run, experiment: Experiment, data: Dataset, own: Path) -> dict[st
 def _where():
     """When and with what."""
     return {
-        "versions": {"jvi": jvi.__version__, "python": platform.python_version()}
-        | {name: version(name) for name in VERSIONS},
+        "versions": versions() | {"numba": version("numba")},
         "hardware": {"machine": platform.machine(), "cores": cores()},
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jvi.assessment.evaluation import standard_error
 from jvi.evidence.diagnostics import half_width
 from jvi.files import atomic_write
 from jvi.text import table
@@ -107,12 +108,7 @@ def _averaged(key, values):
     values = _known(values)
     if not values:
         return {}
-    return {key: float(np.mean(values)), f"{key}_error": _error(values)}
-
-
-def _error(values):
-    """Standard error of the mean, nan for one value."""
-    return float(np.std(values, ddof=1) / math.sqrt(len(values))) if len(values) > 1 else math.nan
+    return {key: float(np.mean(values)), f"{key}_error": standard_error(np.array(values))}
 
 
 def _difference(key, pairs):
@@ -120,14 +116,14 @@ def _difference(key, pairs):
     differences = _known(_less(_at(one, path), _at(other, path)) for one, other in pairs)
     if not differences:
         return {}
-    name, error = f"{key}_difference", _error(differences)
+    name, error = f"{key}_difference", standard_error(np.array(differences))
     found = {name: float(np.mean(differences)), f"{name}_error": error}
     if len(differences) > 1:
         found[f"{name}_half"] = half_width(np.array([error]), len(differences))
     if key == "log_p":
         path = ("likelihood", "per_image")
         by_image = [np.subtract(_at(one, path), _at(other, path)) for one, other in pairs]
-        found[f"{name}_images"] = _error(np.mean(by_image, axis=0))
+        found[f"{name}_images"] = standard_error(np.mean(by_image, axis=0))
     return found
 
 

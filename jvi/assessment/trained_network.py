@@ -98,18 +98,13 @@ def held_out(network: TrainedNetwork, name: str | None, data_dir: str | None = N
     name = name or _recorded(network)
     if is_file(name):
         rows = read_rows(Path(name).expanduser(), network.columns)
-        if not _is_own(network, name):
+        try:
+            table = own_table(network, name, data_dir)
+        except ValueError:  # another one, perhaps of too few rows for three parts, or of one class
             return HeldOut(name, rows, None)
-    table = own_table(network, name, data_dir)
+    else:
+        table = own_table(network, name, data_dir)
     return HeldOut(name, table.data.test, table)
-
-
-def _is_own(network, name):
-    """Whether a file is the network's own table, by its columns and scales."""
-    try:
-        return same_columns(columns_of(_table(network, name, None)), network.columns)
-    except ValueError:  # too few rows for three parts, or of one class only
-        return False
 
 
 def _table(network: TrainedNetwork, name: str, data_dir: Any) -> Tabular:

@@ -5,7 +5,7 @@ from typing import Any, Protocol
 from jvi.engine.random import Source
 from jvi.spec import Spec
 
-__all__ = ["CAPABILITIES", "LatentVariableModel", "first", "lacking", "take", "tree"]
+__all__ = ["CAPABILITIES", "LatentVariableModel", "first", "lacking", "points", "take", "tree"]
 
 # What only some models have, by the method's name, and what it is in words.
 CAPABILITIES = {
@@ -82,6 +82,11 @@ def tree(function, value):
 def take(value, rows):
     """The data points `rows`, a slice, of q."""
     return tree(lambda each: each[rows], value)
+
+
+def points(link, x, rows):
+    """The data points `rows`, a slice, of x: all of it where its rows are one data point."""
+    return x if link.num_points(x) == 1 else x[rows]
 
 
 def first(value):

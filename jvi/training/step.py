@@ -11,6 +11,7 @@ from jvi.engine.devices import on_host, training_pieces
 from jvi.engine.random import BatchSource, DeviceSource, counter_key, stream
 from jvi.engine.threads import parallel_map
 from jvi.evidence.arrays import host
+from jvi.models.protocol import points
 from jvi.training.annealed import KL
 from jvi.training.learned import value_of
 from jvi.training.objective import draw, follow, loss, reported, summarise
@@ -188,7 +189,7 @@ class Step:
             rows, source = work
             with chainer.using_config("type_check", False):
                 link, learned = _sharing(self.model.link), _sharing(self.learned)
-                part = x if num_points == 1 else x[rows]  # one may be of many rows together
+                part = points(link, x, rows)
                 value, found = value_of(learned, objective.estimator.learned, part)
                 draws = draw(link, part, source, self.num_samples, objective, now)
                 self._check(draws.log_w)
