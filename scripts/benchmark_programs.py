@@ -175,7 +175,7 @@ def _without_numba(*arguments):
 
     def on_numpy(function):
         def call():
-            with mock.patch("jvi.functions.kernels._numba_kernels", lambda: None):
+            with mock.patch("jvi.functions.kernels._numba_kernels", lambda name: None):
                 return function()
 
         return call

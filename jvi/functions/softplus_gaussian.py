@@ -10,7 +10,7 @@ import chainer
 import numpy as np
 from chainer.backend import get_array_module
 
-from jvi.functions.kernels import kernels_for
+from jvi.functions.kernels import weight_kernels_for
 
 __all__ = [
     "draw",
@@ -42,7 +42,7 @@ def sigmoid(rho):
 
 def log_softplus(rho):
     """log log(1 + e^rho), which is rho far below zero, and its derivative: arrays like rho."""
-    return kernels_for(rho).log_softplus(rho)
+    return weight_kernels_for(rho).log_softplus(rho)
 
 
 def log_scale(rho):
@@ -99,7 +99,7 @@ class _Draw(chainer.FunctionNode):
 
     def forward(self, inputs):
         mean, ln_sigma = inputs
-        kernel = kernels_for(mean).normal_draw
+        kernel = weight_kernels_for(mean).normal_draw
         z, self.sigma, log_q = kernel(mean, ln_sigma, self.eps)
         return z, log_q - _normaliser(z)
 
@@ -110,7 +110,7 @@ class _Draw(chainer.FunctionNode):
         if g is None:  # a score alone
             constant = xp.broadcast_to(-total[:, None], self.sigma.shape)
             return _picked((None, constant.astype(self.sigma.dtype)), indexes)
-        kernel = kernels_for(self.sigma).normal_draw_backward
+        kernel = weight_kernels_for(self.sigma).normal_draw_backward
         return _picked(kernel(g, self.sigma, self.eps, total), indexes)
 
 
@@ -119,7 +119,7 @@ class _LogDensity(chainer.FunctionNode):
         z, mean, ln_sigma = inputs
         self.inverse = get_array_module(z).exp(-ln_sigma)
         self.standard = (z - mean) * self.inverse
-        squares = kernels_for(z).sum_of_squares(self.standard)
+        squares = weight_kernels_for(z).sum_of_squares(self.standard)
         return (-0.5 * squares - _sum(ln_sigma) - _normaliser(z),)
 
     def backward(self, indexes, grad_outputs):

@@ -13,7 +13,7 @@ import numpy as np
 from chainer.backend import get_array_module
 
 from jvi.engine.threads import parallel_map
-from jvi.functions.kernels import kernels_for
+from jvi.functions.kernels import weight_kernels_for
 from jvi.models.bayes_fresh import FRESH
 from jvi.models.bayes_layers import Activation, Layout, backward, forward, pieces
 from jvi.models.bayes_targets import Task
@@ -165,7 +165,7 @@ class _LogJoint(chainer.FunctionNode):
         found = []
         for index in indexes:
             if index == 0:
-                kernel = kernels_for(by_weights).weighted_pair
+                kernel = weight_kernels_for(by_weights).weighted_pair
                 found.append(kernel(g, by_weights, factor * g_prior, direction))
             else:
                 found.append((g * by_noise).sum(axis=0).astype(self.dtype))

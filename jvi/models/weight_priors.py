@@ -12,7 +12,7 @@ import chainer
 import numpy as np
 from chainer.backend import get_array_module
 
-from jvi.functions.kernels import kernels_for
+from jvi.functions.kernels import weight_kernels_for
 
 __all__ = ["WeightPrior", "mixture_prior", "normal_prior"]
 
@@ -95,13 +95,13 @@ def _prior(evaluate, draw, kl):
 
 
 def _evaluate_normal(z, slope, scale):
-    squares = kernels_for(z).sum_of_squares(z)
+    squares = weight_kernels_for(z).sum_of_squares(z)
     normaliser = z.shape[-1] * (math.log(scale) + 0.5 * math.log(2 * math.pi))
     return -0.5 / scale**2 * squares - normaliser, (-1 / scale**2, z) if slope else None
 
 
 def _evaluate_mixture(z, slope, logs, scales):
-    values, by_z = kernels_for(z).mixture(z, logs, scales, slope)
+    values, by_z = weight_kernels_for(z).mixture(z, logs, scales, slope)
     return values - 0.5 * z.shape[-1] * math.log(2 * math.pi), (1.0, by_z) if slope else None
 
 
@@ -130,7 +130,7 @@ class _Divergence(chainer.FunctionNode):
         self.retain_inputs((0,))
         self.variance = get_array_module(mean).exp(2 * ln_sigma)
         constant = mean.shape[-1] * (math.log(self.scale) - 0.5)
-        squares = _sum(self.variance) + kernels_for(mean).sum_of_squares(mean)
+        squares = _sum(self.variance) + weight_kernels_for(mean).sum_of_squares(mean)
         return (constant - _sum(ln_sigma) + squares / (2 * self.scale**2),)
 
     def backward(self, indexes, grad_outputs):

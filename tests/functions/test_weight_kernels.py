@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
-from jvi.functions.kernels import on_numpy
+from jvi.functions.kernels import weights
 
 RNG = np.random.default_rng(12)
 LONG = 9_001  # more than Numba's kernels work on at a time, and no multiple of it
@@ -14,8 +14,10 @@ LONG = 9_001  # more than Numba's kernels work on at a time, and no multiple of 
 @pytest.fixture(params=["numpy", "numba"])
 def kernels(request):
     if request.param == "numpy":
-        return on_numpy
-    return pytest.importorskip("jvi.functions.kernels.on_numba", reason="Numba is not installed")
+        return weights
+    return pytest.importorskip(
+        "jvi.functions.kernels.weights_on_numba", reason="Numba is not installed"
+    )
 
 
 def normal(*shape, scale=1.0):
@@ -93,7 +95,7 @@ def test_the_mixture_of_half_a_million_weights_is_exact_to_a_hundredth_of_a_nat(
     z, scales = normal(1, 1, 478_410, scale=0.05), (1.0, 0.0025)
     logs = np.log(0.5), np.log(0.5) - np.log(0.0025)
     found, slopes = kernels.mixture(z, logs, scales, True)
-    exact, expected = on_numpy.mixture(z.astype(float), logs, scales, True)
+    exact, expected = weights.mixture(z.astype(float), logs, scales, True)
     assert found[0, 0] == pytest.approx(exact[0, 0], abs=1e-3)
     np.testing.assert_allclose(slopes, expected, rtol=1e-5)
 
@@ -122,7 +124,7 @@ def test_a_weighted_pair_is_its_formula_for_every_draw(kernels):
 
 
 def test_arrays_that_do_not_fit_are_refused():
-    on_numba = pytest.importorskip("jvi.functions.kernels.on_numba")
+    on_numba = pytest.importorskip("jvi.functions.kernels.weights_on_numba")
     mean, eps = normal(1, 5), normal(2, 1, 4)
     with pytest.raises(ValueError, match="normal_draw: arrays of shapes"):
         on_numba.normal_draw(mean, mean, eps)

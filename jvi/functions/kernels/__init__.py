@@ -19,7 +19,8 @@ adam(param, grad, m, v, rates, step, eps)
     -step m / (sqrt(v) + eps). CuPy's takes the step's number and the learning rate instead of
     `step`, as arrays on the device.
 
-and for the weights of a network, N being 1 and D their number, on CuPy in NumPy's operations,
+`weight_kernels_for(array)` gives the module for the weights of a network, N being 1 and D their
+number, on CuPy in NumPy's operations, with
 
 log_softplus(rho) -> two arrays like rho
     log log(1 + e^rho) and its derivative, wherever rho is.
@@ -43,12 +44,13 @@ tells what it is worth.
 
 import os
 from functools import cache
+from importlib import import_module
 
 import numpy as np
 
-from jvi.functions.kernels import on_numpy
+from jvi.functions.kernels import on_numpy, weights
 
-__all__ = ["kernels_for"]
+__all__ = ["kernels_for", "weight_kernels_for"]
 
 
 def kernels_for(array):
@@ -57,16 +59,21 @@ def kernels_for(array):
         from jvi.functions.kernels import on_cupy
 
         return on_cupy
-    return (array.dtype == np.float32 and _numba_kernels()) or on_numpy
+    return (array.dtype == np.float32 and _numba_kernels("on_numba")) or on_numpy
+
+
+def weight_kernels_for(array):
+    """That of those for weights, a module."""
+    compiled = isinstance(array, np.ndarray) and array.dtype == np.float32
+    return (compiled and _numba_kernels("weights_on_numba")) or weights
 
 
 @cache
-def _numba_kernels():
-    """Numba's, or None where it is not installed or switched off."""
+def _numba_kernels(name):
+    """A module of Numba's, or None where it is not installed or switched off."""
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         return None
     try:
-        from jvi.functions.kernels import on_numba
+        return import_module(f"jvi.functions.kernels.{name}")
     except ImportError:
         return None
-    return on_numba

@@ -12,25 +12,11 @@ import numpy as np
 from chainer import backend
 
 from jvi.functions.kernels.shapes import fit
-from jvi.functions.kernels.weights import (
-    log_softplus,
-    mixture,
-    normal_draw,
-    normal_draw_backward,
-    sum_of_squares,
-    weighted_pair,
-)
 
 __all__ = [
     *("absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "log_density"),
     *("log_density_backward", "normals", "sample", "sample_backward", "source"),
     *("standard_log_density", "standard_log_density_backward", "times_sign", "uniforms"),
-    "log_softplus",
-    "mixture",
-    "normal_draw",
-    "normal_draw_backward",
-    "sum_of_squares",
-    "weighted_pair",
 ]
 
 THREADS = 128

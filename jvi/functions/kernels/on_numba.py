@@ -7,23 +7,9 @@ import numpy as np
 
 from jvi.functions.kernels.compiled import compiled, exp_minus
 from jvi.functions.kernels.shapes import fit, fit_columns
-from jvi.functions.kernels.weights_on_numba import (
-    log_softplus,
-    mixture,
-    normal_draw,
-    normal_draw_backward,
-    sum_of_squares,
-    weighted_pair,
-)
 
 __all__ = [
     *("absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "times_sign"),
-    "log_softplus",
-    "mixture",
-    "normal_draw",
-    "normal_draw_backward",
-    "sum_of_squares",
-    "weighted_pair",
 ]
 
 HALF, ONE = np.float32(0.5), np.float32(1)

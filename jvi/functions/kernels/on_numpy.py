@@ -3,23 +3,9 @@
 import numpy as np
 
 from jvi.functions.kernels.shapes import fit, fit_columns
-from jvi.functions.kernels.weights import (
-    log_softplus,
-    mixture,
-    normal_draw,
-    normal_draw_backward,
-    sum_of_squares,
-    weighted_pair,
-)
 
 __all__ = [
     *("absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "times_sign"),
-    "log_softplus",
-    "mixture",
-    "normal_draw",
-    "normal_draw_backward",
-    "sum_of_squares",
-    "weighted_pair",
 ]
 
 # Rows of logits that are worked on at a time: more would leave the caches, fewer cost calls.
