@@ -292,17 +292,13 @@ def _write_csv(path, points, num_points):
 
 
 def _draw(path, points):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from jvi.files import atomic_write
+    from jvi.assessment.plots import new_figure, save_png
 
     lines = list(_lines(points)) or [(p.estimator, p.group, "K", [p]) for p in points]
     groups = list(dict.fromkeys(group for _, group, _, _ in lines))
     axes_of = list(dict.fromkeys(axis for _, _, axis, _ in lines))
     names = list(dict.fromkeys(name for name, *_ in lines))
-    figure = Figure(figsize=(4.2 * len(groups), 3.4 * len(axes_of)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(4.2 * len(groups), 3.4 * len(axes_of))
     grid = figure.subplots(len(axes_of), len(groups), squeeze=False)
     for name, group, axis, line in lines:
         axes = grid[axes_of.index(axis)][groups.index(group)]
@@ -311,8 +307,7 @@ def _draw(path, points):
         axes.grid(alpha=0.3)
     grid[0][0].set_ylabel("signal-to-noise ratio")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=90, metadata={"Software": None})
+    save_png(figure, path, dpi=90)
 
 
 def _draw_line(axes, name, axis, line, colour):

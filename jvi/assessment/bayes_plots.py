@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 
 from jvi.assessment.calibration import Reliability
-from jvi.assessment.plots import BLUE, ORANGE
+from jvi.assessment.plots import BLUE, ORANGE, new_figure, save_png
 from jvi.assessment.pruning import Pruned
-from jvi.files import atomic_write
 
 __all__ = [
     "draw_bands",
@@ -25,17 +24,12 @@ DIAGONAL = {"color": "gray", "linestyle": ":", "linewidth": 1}
 
 def picture(path: str | Path, draw: Callable, *arguments: Any, panels: int = 1) -> None:
     """What `draw(axes, *arguments)` draws, as a PNG; of several panels, axes are an array."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(1.2 + 4.4 * panels, 4.0), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(1.2 + 4.4 * panels, 4.0)
     axes = figure.subplots(1, panels)
     draw(axes, *arguments)
     for each in np.ravel(axes):
         each.grid(alpha=0.3)
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
+    save_png(figure, path)
 
 
 def draw_bands(

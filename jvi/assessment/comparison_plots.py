@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jvi.assessment.plots import number
-from jvi.files import atomic_write
+from jvi.assessment.plots import new_figure, number, save_png
 
 __all__ = ["draw_curves", "draw_numbers", "lowest_shown"]
 
@@ -34,7 +33,8 @@ def draw_numbers(
         f"{row['estimator']}, K = {row['num_samples']}" if several else row["estimator"]
         for row in rows
     ]
-    figure, axes = _figure(0.7 + 0.24 * len(rows))
+    figure = new_figure(7.2, 0.7 + 0.24 * len(rows))
+    axes = figure.subplots()
     errors = np.nan_to_num([row.get(f"{key}_error", 0.0) for row in rows])
     axes.errorbar([row[key] for row in rows], range(len(rows)), xerr=errors, fmt="o", ms=4)
     axes.set_yticks(range(len(rows)), names)
@@ -44,7 +44,7 @@ def draw_numbers(
     else:
         _mark_outliers(axes, [row[key] for row in rows])
     axes.grid(alpha=0.3)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def lowest_shown(values: Sequence[float]) -> float:
@@ -90,7 +90,8 @@ def draw_curves(
     log : bool
         Whether that is logarithmic.
     """
-    figure, axes = _figure(5.0)
+    figure = new_figure(7.2, 5.0)
+    axes = figure.subplots()
     by_name: dict[str, list] = {}
     for result in results:
         by_name.setdefault(result["run"]["estimator"], []).append(result["training"]["curve"])
@@ -106,7 +107,7 @@ def draw_curves(
     axes.set(xlabel=f"{labels[0]} (bands: lowest to highest seed)", ylabel=labels[1])
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    _save(figure, path)
+    save_png(figure, path)
 
 
 def _band(curves, place, key):
@@ -129,17 +130,3 @@ def _leave_out_the_start(axes, by_name, key):
     if values and min(values) < max(values):
         low, best = lowest_shown(values), max(values)
         axes.set_ylim(low, best + 0.05 * (best - low))
-
-
-def _figure(height):
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7.2, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots()
-
-
-def _save(figure, path):
-    with atomic_write(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110, metadata={"Software": None})

@@ -23,9 +23,11 @@ __all__ = [
     "draw_likelihoods",
     "draw_pareto",
     "grid",
+    "new_figure",
     "number",
     "picture_of_run",
     "png",
+    "save_png",
     "svg",
 ]
 
@@ -126,11 +128,7 @@ def picture_of_run(
     rng : numpy.random.Generator
         For the samples from the prior.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(13, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(13, 4.2)
     curve, reconstructed, sampled = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
     kept = best_epoch(log)
     draw_curve(curve, log, kept)
@@ -144,6 +142,22 @@ def picture_of_run(
     _draw_images(sampled, "samples from the prior", grid(samples, image_shape, 8))
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+def new_figure(width: float, height: float) -> Any:
+    """A figure of these inches that belongs to no window."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_png(figure: Any, path: str | Path, dpi: int = 110) -> None:
+    """Write a figure, whole or not at all, with the same bytes for the same picture."""
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=dpi, metadata={"Software": None})
 
 
 def best_epoch(log: Sequence[Mapping[str, float]]) -> float | None:
