@@ -15,6 +15,8 @@ from jvi.models.burda import Burda
 from jvi.models.conv import Conv
 from jvi.models.gaussian_toy import GaussianToy
 from jvi.models.gaussian_vae import GaussianVAE
+from jvi.models.iaf import IAF
+from jvi.models.iaf_resnet import IAFResNet
 from jvi.models.mixture import Mixture
 from jvi.models.mlp import MLP
 from jvi.models.protocol import CAPABILITIES, LatentVariableModel
@@ -23,6 +25,7 @@ from jvi.spec import Spec, parse, split
 
 __all__ = [
     "CAPABILITIES",
+    "IAF",
     "MLP",
     "MODELS",
     "SBN",
@@ -31,6 +34,7 @@ __all__ = [
     "Conv",
     "GaussianToy",
     "GaussianVAE",
+    "IAFResNet",
     "LatentVariableModel",
     "Mixture",
     "Spec",
@@ -52,6 +56,8 @@ MODELS = {
     "gaussian-vae": GaussianVAE,
     "conv": Conv,
     "bayes-mlp": BayesMLP,
+    "iaf": IAF,
+    "iaf-resnet": IAFResNet,
 }
 
 
@@ -96,7 +102,8 @@ def check_name(text: str) -> None:
         As `build`.
     """
     spec, key, size = _without_size(text)
-    of_spec(str(spec._replace(options={**spec.options, key: size or "1"})))
+    anything = getattr(MODELS.get(spec.name), "any_size", 1)
+    of_spec(str(spec._replace(options={**spec.options, key: size or str(anything)})))
 
 
 def _without_size(text):
@@ -111,8 +118,9 @@ def _without_size(text):
 def _sized(spec):
     """A spec whose whole numbers are sizes that can be."""
     for key, value in spec.options.items():
-        if isinstance(value, int) and value < 1:
-            raise ValueError(f"{spec.name}:{key} must be at least 1, not {value}")
+        least = 0 if key in getattr(MODELS[spec.name], "may_be_none", ()) else 1
+        if isinstance(value, int) and value < least:
+            raise ValueError(f"{spec.name}:{key} must be at least {least}, not {value}")
         if isinstance(value, int) and value > LARGEST:
             raise ValueError(f"{spec.name}:{key} must be at most {LARGEST}, not {value}")
     return spec

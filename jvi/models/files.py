@@ -19,7 +19,7 @@ from chainer.serializers import DictionarySerializer, NpzDeserializer
 
 from jvi.compat.arrays import Contents, read_arrays, read_contents, write_safetensors
 from jvi.compat.meta import check_options, dump_meta, from_texts, read_meta, to_texts
-from jvi.compat.options import SIZES
+from jvi.compat.options import NETWORK, SIZES
 from jvi.compat.reading import present, read_file, stamp
 from jvi.files import atomic_write
 from jvi.models import of_spec
@@ -396,7 +396,7 @@ def _sizes(prefix, path, meta, link):
     if not isinstance(link, MLP):
         return
     sizes = link.spec.options
-    found = {option: sizes[key] for option, key in SIZES.items()} | {"--model": link.spec}
+    found = {option: sizes[key] for option, key in SIZES[NETWORK].items()} | {"--model": link.spec}
     for option, size in found.items():
         if option in meta and meta[option] not in (None, str(size)):
             yield (

@@ -1,5 +1,7 @@
 """Layers that models are built of; without a generator they have only shapes for a file to fill."""
 
+import math
+
 import chainer
 import chainer.functions as F
 import numpy as np
@@ -11,8 +13,10 @@ __all__ = [
     "TanhLayers",
     "Twice",
     "bias",
+    "check_bytes",
     "check_images",
     "check_real",
+    "image_of",
 ]
 
 
@@ -111,9 +115,9 @@ def _weights(shape, fan_in, rng, gain):
     return weights / np.float32((fan_in / gain) ** 0.5)
 
 
-def bias(size, rng=None):
-    """A parameter of zeros, shape (size,)."""
-    return chainer.Parameter(_unset((size,)) if rng is None else np.zeros(size, np.float32))
+def bias(shape, rng=None):
+    """A parameter of zeros of a shape, or size."""
+    return chainer.Parameter(_unset(shape) if rng is None else np.zeros(shape, np.float32))
 
 
 def draw_binary(mean, source):
@@ -147,6 +151,52 @@ def check_images(x, num_pixels, xp):
             "for which a model of binary pixels has no likelihood"
         )
     return x.astype(xp.float32, copy=False)
+
+
+def check_bytes(x, num_pixels, xp):
+    """`x` as float32, checked: shape (N, pixels), whole numbers from 0 to 255 over 256.
+
+    Raises
+    ------
+    ValueError
+        For another shape, or naming the first image that has no likelihood.
+    """
+    if x.ndim != 2 or x.shape[1] != num_pixels:
+        raise ValueError(
+            f"images have shape {x.shape}, the model expects (N, {num_pixels}): "
+            "is this the data set it was trained on?"
+        )
+    levels = 256 * x
+    good = ((levels >= 0) & (levels <= 255) & (levels == xp.floor(levels))).all(axis=1)
+    if not bool(good.all()):
+        raise ValueError(
+            f"image {int(good.argmin())} has values that are no bytes over 256, for which a model "
+            "of bytes has no likelihood: choose such data, as cifar10 or mnist-grey"
+        )
+    return x.astype(xp.float32, copy=False)
+
+
+def image_of(num_pixels, halvings, what):
+    """(side, 1 for grey or 3 for colour) of square images that can be halved so often.
+
+    Raises
+    ------
+    ValueError
+        For other images, naming `what` halves them.
+    """
+    for colours in (1, 3):
+        side = math.isqrt(num_pixels // colours)
+        if colours * side**2 == num_pixels:
+            break
+    else:
+        raise ValueError(f"{num_pixels} numbers are no square image, grey or of three colours")
+    if side % 2**halvings:
+        most = (side & -side).bit_length() - 1
+        raise ValueError(
+            f"{what} halves images {halvings} times, but {side} x {side} pixels can be halved only "
+            f"{most} times: give at most {most} levels"
+        )
+    return side, colours
 
 
 def check_real(x, num_columns, xp):

@@ -11,7 +11,7 @@ from jvi.engine.devices import rows_at_once
 from jvi.engine.random import Given, PointSource, stream
 from jvi.models import build
 from jvi.models.files import ModelFiles, read_model
-from jvi.models.protocol import CAPABILITIES, lacking, tree
+from jvi.models.protocol import CAPABILITIES, joint, lacking, tree
 
 __all__ = ["Model", "from_files", "load", "model"]
 
@@ -146,7 +146,7 @@ class Model:
             num_samples = len(given[0])
         if num_samples is None or num_samples < 1:
             raise ValueError("give num_samples >= 1 (and rng), or the noise itself as eps")
-        fresh, rows = _Fresh(rng, self.device), rows_at_once(self.device)
+        fresh, rows = _Fresh(rng, self.device), rows_at_once(self.device, self.link)
         some = max(1, rows // max(1, self.link.num_points(x)))
         parts = []
         with chainer.no_backprop_mode():
@@ -165,10 +165,8 @@ class Model:
     def log_terms(self, x: Any, q: Any, source: Any, num_samples: int) -> tuple[Any, Any]:
         """(log w, log p(x|z)), arrays (K, N), for `q` as the link's `infer` gave it."""
         with chainer.no_backprop_mode():
-            z, log_q = self.link.draw(q, source, num_samples)
-            log_px, log_pz = self.link.log_joint(x, tree(_array, z))
-            log_w = log_px + log_pz - log_q
-        return log_w.array, log_px.array
+            _, log_q, log_px, log_pz, _ = joint(self.link, x, q, source, num_samples)
+        return log_px.array + log_pz.array - log_q.array, log_px.array
 
     def decode(self, z: Any) -> Any:
         """Means of p(x|z), in [0, 1] for pixels, shape (…, pixels), for z of shape (…, latent)."""

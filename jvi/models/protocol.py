@@ -1,11 +1,21 @@
 """What a model is to everything else: the protocol, and what only some models offer."""
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from jvi.engine.random import Source
 from jvi.spec import Spec
 
-__all__ = ["CAPABILITIES", "LatentVariableModel", "first", "lacking", "points", "take", "tree"]
+__all__ = [
+    "CAPABILITIES",
+    "Joint",
+    "LatentVariableModel",
+    "first",
+    "joint",
+    "lacking",
+    "points",
+    "take",
+    "tree",
+]
 
 # What only some models have, by the method's name, and what it is in words.
 CAPABILITIES = {
@@ -23,6 +33,19 @@ CAPABILITIES = {
 }
 
 
+class Joint(NamedTuple):
+    """Draws of z and all densities of them, Variables (K, N), in nats.
+
+    `groups`, (K, N, G), is log q - log p of each group of latent units, along the draw.
+    """
+
+    z: Any
+    log_q: Any
+    log_px: Any
+    log_pz: Any
+    groups: Any = None
+
+
 class LatentVariableModel(Protocol):
     """A chainer.Link with these attributes and methods.
 
@@ -35,6 +58,7 @@ class LatentVariableModel(Protocol):
     log_q(q, z)             log q(z|x), differentiable in q, parameters and z
     kl(q)                   Variable, shape (N,)
     kl_of_units(q)          Variable, shape (N, D): its summands
+    draw_joint(x, q, source, K)   `Joint`: `draw` and `log_joint` where they share most of the work
     draw_prior(source, K, N)   z
     draw_x(z, source)       x for each z, array (K, N, …)
     mean(z)                 Variable, shape (K, N, …): the mean of p(x|z)
@@ -44,6 +68,13 @@ class LatentVariableModel(Protocol):
     log_evidence(x)         array, shape (N,): exact
     l2_errors(x)            arrays, shapes (N,) and (): of q(z|x) and of the prior, where the true
                             ones are known
+
+    of_bytes                True where x is bytes over 256, which it has probabilities for
+
+    and where a sample is much larger than a plain network's
+
+    heft                    how many rows of such a network it counts for, when work is cut
+    initialise(x, source)   sets what depends on data, before the first step
     """
 
     spec: Spec  # name and sizes, enough to build it again; saved beside the parameters
@@ -63,6 +94,14 @@ class LatentVariableModel(Protocol):
 
     def log_joint(self, x: Any, z: Any) -> tuple[Any, Any]:
         """log p(x|z) and log p(z)."""
+
+
+def joint(link, x, q, source, num_samples):
+    """`Joint`, from one pass where the link has one."""
+    if hasattr(link, "draw_joint"):
+        return link.draw_joint(x, q, source, num_samples)
+    z, log_q = link.draw(q, source, num_samples)
+    return Joint(z, log_q, *link.log_joint(x, z))
 
 
 def lacking(link: Any, capability: str, what: str) -> str | None:

@@ -18,6 +18,9 @@ adam(param, grad, m, v, rates, step, eps)
     Adam's step in place: m and v move towards grad and grad^2 by `rates`, param by
     -step m / (sqrt(v) + eps). CuPy's takes the step's number and the learning rate instead of
     `step`, as arrays on the device.
+adamax(param, grad, m, u, beta1, beta2, step, eps)
+    Adamax's in place: m moves towards grad, u becomes max(beta2 u, |grad|), and param moves by
+    -step m / max(u, eps). On the CPU only.
 
 `weight_kernels_for(array)` gives the module for the weights of a network, N being 1 and D their
 number, on CuPy in NumPy's operations, with
@@ -37,6 +40,21 @@ mixture(z, logs, scales, slope) -> (…), like z
     Σ log Σ_i exp(logs_i - z² / (2 scales_i²)) over the last axis, i of two parts, in float64; and
     the derivative by z of each term if `slope`, else None.
 
+`convolution_kernels_for(array)` gives the module for networks of images, channels last: x (N, H, W,
+C), kernels W (k, k, C, O), k odd, g and y (N, ⌈H / stride⌉, ⌈W / stride⌉, O), with
+
+convolve(x, W, b, stride) -> y
+    y[n, i, j] = b + Σ_uv x[n, stride i + u - k // 2, stride j + v - k // 2] W[u, v], x being 0
+    outside; b (O,) or None.
+by_input(g, W, stride, shape) -> (N, H, W, C)
+    The derivative by x, of this shape, for g, that by y.
+by_weights(x, g, stride, size) -> (k, k, C, O)
+    The derivative by W for k = size.
+elu(x) -> y, like x
+    max(x, 0) + min(e^x - 1, 0).
+elu_backward(g, y) -> (…), like y
+    The derivative by x.
+
 Arrays of sizes that do not fit are refused with ValueError, before anything is read or written.
 A nan in stays a nan out. Numba is used for float32 where it is installed: scripts/benchmark.py
 tells what it is worth.
@@ -48,9 +66,9 @@ from importlib import import_module
 
 import numpy as np
 
-from jvi.functions.kernels import on_numpy, weights
+from jvi.functions.kernels import convolution, on_numpy, weights
 
-__all__ = ["kernels_for", "weight_kernels_for"]
+__all__ = ["convolution_kernels_for", "kernels_for", "weight_kernels_for"]
 
 
 def kernels_for(array):
@@ -66,6 +84,12 @@ def weight_kernels_for(array):
     """That of those for weights, a module."""
     compiled = isinstance(array, np.ndarray) and array.dtype == np.float32
     return (compiled and _numba_kernels("weights_on_numba")) or weights
+
+
+def convolution_kernels_for(array):
+    """That of those for networks of images, a module."""
+    compiled = isinstance(array, np.ndarray) and array.dtype == np.float32
+    return (compiled and _numba_kernels("convolution_on_numba")) or convolution
 
 
 @cache

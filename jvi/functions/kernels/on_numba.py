@@ -9,7 +9,8 @@ from jvi.functions.kernels.compiled import compiled, exp_minus
 from jvi.functions.kernels.shapes import fit, fit_columns
 
 __all__ = [
-    *("absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "times_sign"),
+    *("absolute_beside", "adam", "adamax", "bernoulli"),
+    *("crelu", "crelu_backward", "times_sign"),
 ]
 
 HALF, ONE = np.float32(0.5), np.float32(1)
@@ -134,3 +135,18 @@ def _adam(param, grad, m, v, rate_m, rate_v, step, eps):
         m[i] += rate_m * (grad[i] - m[i])
         v[i] += rate_v * (grad[i] * grad[i] - v[i])
         param[i] -= step * m[i] / (np.sqrt(v[i]) + eps)
+
+
+def adamax(param, grad, m, u, beta1, beta2, step, eps):
+    fit("adamax", (grad.shape, m.shape, u.shape), (param.shape,) * 3)
+    flat = (array.reshape(-1) for array in (param, grad, m, u))
+    _adamax(*flat, *map(np.float32, (1 - beta1, beta2, step, eps)))
+
+
+@compiled
+def _adamax(param, grad, m, u, rate, beta2, step, eps):
+    for i in range(len(param)):
+        m[i] += rate * (grad[i] - m[i])
+        old, new = beta2 * u[i], abs(grad[i])
+        u[i] = old if old >= new else new
+        param[i] -= step * m[i] / (u[i] if u[i] > eps else eps)

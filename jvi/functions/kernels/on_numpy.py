@@ -5,7 +5,8 @@ import numpy as np
 from jvi.functions.kernels.shapes import fit, fit_columns
 
 __all__ = [
-    *("absolute_beside", "adam", "bernoulli", "crelu", "crelu_backward", "times_sign"),
+    *("absolute_beside", "adam", "adamax", "bernoulli"),
+    *("crelu", "crelu_backward", "times_sign"),
 ]
 
 # Rows of logits that are worked on at a time: more would leave the caches, fewer cost calls.
@@ -119,6 +120,24 @@ def _adam_part(param, grad, m, v, rate_m, rate_v, step, eps):
     v += rate_v * (grad * grad - v)
     work = np.sqrt(v)
     work += eps
+    np.divide(m, work, out=work)
+    work *= step
+    param -= work
+
+
+def adamax(param, grad, m, u, beta1, beta2, step, eps):
+    fit("adamax", (grad.shape, m.shape, u.shape), (param.shape,) * 3)
+    flat = [array.reshape(-1) for array in (param, grad, m, u)]
+    for start in range(0, param.size, PART):
+        _adamax_part(*(array[start : start + PART] for array in flat), beta1, beta2, step, eps)
+
+
+def _adamax_part(param, grad, m, u, beta1, beta2, step, eps):
+    m += (1 - beta1) * (grad - m)
+    u *= beta2
+    work = np.abs(grad)
+    np.maximum(u, work, out=u)
+    np.maximum(u, eps, out=work)
     np.divide(m, work, out=work)
     work *= step
     param -= work
