@@ -14,21 +14,35 @@
 from pathlib import Path
 from typing import Any
 
-from jvi.datasets import digits, fashion_mnist, mnist, omniglot, static_mnist, toy
-from jvi.datasets.dataset import Dataset, Unit, as_it_is, binarise, observe_each
+from jvi.datasets import cifar10, digits, fashion_mnist, grey, mnist, omniglot, static_mnist, toy
+from jvi.datasets.dataset import (
+    NATS,
+    Dataset,
+    Unit,
+    as_it_is,
+    binarise,
+    bits_per_dimension,
+    dequantise,
+    observe_each,
+    of_bytes,
+)
 from jvi.datasets.files import ENDINGS, is_path, read_parts
 from jvi.datasets.own import of_arrays
 
 __all__ = [
     "DATASETS",
+    "NATS",
     "Dataset",
     "Unit",
     "as_dataset",
     "as_it_is",
     "binarise",
+    "bits_per_dimension",
+    "dequantise",
     "load",
     "observe_each",
     "of_arrays",
+    "of_bytes",
 ]
 
 DATASETS = {
@@ -37,6 +51,10 @@ DATASETS = {
     "omniglot": omniglot.load,
     "fashion-mnist": fashion_mnist.load,
     "static-mnist": static_mnist.load,
+    "digits-grey": grey.digits_grey,
+    "mnist-grey": grey.mnist_grey,
+    "cifar10": cifar10.load,
+    "cifar10-part": cifar10.load_part,
     "gaussian-toy": toy.gaussian_toy,
     "mixture": toy.mixture,
 }

@@ -1,5 +1,6 @@
 """What every data set is once it is loaded, and how its rows become observations."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -7,7 +8,19 @@ import numpy as np
 
 from jvi.engine.random import PointSource
 
-__all__ = ["NATS", "Dataset", "Unit", "as_it_is", "binarise", "observe_each", "shuffled"]
+__all__ = [
+    "NATS",
+    "Dataset",
+    "Unit",
+    "as_it_is",
+    "check_likelihood",
+    "binarise",
+    "bits_per_dimension",
+    "dequantise",
+    "observe_each",
+    "of_bytes",
+    "shuffled",
+]
 
 BLOCK = 1024  # rows that are observed at once
 
@@ -15,16 +28,42 @@ BLOCK = 1024  # rows that are observed at once
 class Unit(NamedTuple):
     """What log-likelihoods of a data set are told in: nats * factor + offset.
 
-    Bits per dimension of D bytes that were divided by 256 have the factor 1 / (D log 2) and the
-    offset -8.
+    A negative factor means that lower is better, as for `bits_per_dimension`.
     """
 
     name: str
     factor: float = 1.0
     offset: float = 0.0
 
+    def value(self, nats: Any) -> Any:
+        """A log-likelihood in this unit."""
+        return nats * self.factor + self.offset
+
+    def difference(self, nats: Any) -> Any:
+        """Of two log-likelihoods, the difference of their values."""
+        return nats * self.factor
+
+    def error(self, nats: Any) -> Any:
+        """A standard error or half a width, which has no sign."""
+        return nats * abs(self.factor)
+
 
 NATS = Unit("nats")
+
+
+def bits_per_dimension(num_dims: int, dequantised: bool = False) -> Unit:
+    """-log₂ p(x) / D of D bytes, positive: how long a lossless code of a byte is, on average.
+
+    Parameters
+    ----------
+    num_dims : int
+        D, of a row: rows * columns * channels.
+    dequantised : bool
+        Whether log p(x) is a density of (byte + u) / 256, as `dequantise` makes it, not the
+        probability of the bytes: 256 cells to a unit make 8 bits more. The density bounds the
+        probability: log P(x) ≥ E_u[log p] - D log 256 (Theis et al. 2016, section 3.1).
+    """
+    return Unit("bits/dim", -1 / (num_dims * math.log(2)), 8.0 if dequantised else 0.0)
 
 
 def binarise(rows: Any, source: Any) -> Any:
@@ -58,6 +97,45 @@ def as_it_is(rows: Any, source: Any) -> Any:
     return rows.astype(np.float32, copy=False)
 
 
+def of_bytes(rows: Any, source: Any) -> Any:
+    """Bytes / 256, exactly, as likelihoods of bytes have them: float32.
+
+    Parameters
+    ----------
+    rows : array, shape (N, …), of NumPy or CuPy
+        Bytes, or the same whole numbers as float32, which is what a GPU is sent.
+    source : ignored
+
+    Raises
+    ------
+    ValueError
+        For other numbers, on the CPU, as in `binarise`.
+    """
+    _check_bytes(rows)
+    return rows.astype(np.float32) * np.float32(1 / 256)
+
+
+def dequantise(rows: Any, source: Any) -> Any:
+    """(byte + u) / 256 with u uniform in [0, 1), anew on every call: for densities.
+
+    u has 16 bits, so that float32 holds the sum exactly: no number reaches the next byte's, or 1.
+
+    Parameters, errors and result are as for `of_bytes`, but for the source of u.
+
+    Source: Theis, van den Oord and Bethge (2016), section 3.1.
+    """
+    _check_bytes(rows)
+    noise = np.floor(source.uniform((1, *rows.shape))[0] * 2.0**16) * 2.0**-16
+    return ((rows + noise) * (1 / 256)).astype(np.float32)
+
+
+def _check_bytes(rows):
+    if type(rows) is not np.ndarray or rows.dtype == np.uint8:
+        return
+    if not np.all((rows >= 0) & (rows <= 255) & (rows == np.floor(rows))):
+        raise ValueError("only bytes, whole numbers from 0 to 255, can be observed as images")
+
+
 class Dataset(NamedTuple):
     """Data in three parts, a data point a row.
 
@@ -65,12 +143,14 @@ class Dataset(NamedTuple):
     ----------
     name : str
         What `jvi.load_dataset` knows it by, if it does.
-    train, validation, test : float32 arrays of shape (N, …)
-        Images have shape (N, rows * columns) and pixels in [0, 1].
+    train, validation, test : float32 or uint8 arrays of shape (N, …)
+        Images have shape (N, rows * columns * channels), in this order; their pixels are in [0, 1]
+        (float32), or bytes. Only `observe` turns rows into what models, measures and pictures take.
     image_shape : tuple of int, optional
-        (rows, columns) of an image.
+        (rows, columns) of an image, or (rows, columns, channels) of one in colour.
     observe : callable
-        From (rows, source of random numbers) to what a model sees: `binarise` or `as_it_is`.
+        From (rows, source of random numbers) to what a model sees, float32: `binarise`,
+        `as_it_is`, `of_bytes` or `dequantise`.
     unit : Unit
         Of log-likelihoods.
     split : str
@@ -81,7 +161,7 @@ class Dataset(NamedTuple):
     train: np.ndarray
     validation: np.ndarray
     test: np.ndarray
-    image_shape: tuple[int, int] | None = None
+    image_shape: tuple[int, ...] | None = None
     observe: Callable[[Any, Any], Any] = binarise
     unit: Unit = NATS
     split: str = "as given"
@@ -98,6 +178,21 @@ class Dataset(NamedTuple):
             f"split: {self.split}",
         ]
         return "\n  ".join(lines)
+
+
+def check_likelihood(data: Dataset, link: Any) -> None:
+    """Refuse bytes for a model of other data: it would take them for probabilities.
+
+    Raises
+    ------
+    ValueError
+        Naming both.
+    """
+    if data.observe is of_bytes and not getattr(link, "of_bytes", False):
+        raise ValueError(
+            f"{data.name} is of bytes, for which {link.spec.name} has no likelihood: choose a model "
+            "of bytes, as iaf-resnet"
+        )
 
 
 def shuffled(rows: np.ndarray) -> np.ndarray:
