@@ -15,11 +15,13 @@ COMMANDS = {
     "convert": "convert a model between the forms that parameters are kept in",
     "bayesnet": "train, predict with and assess Bayesian neural networks on tables",
     "gradient-snr": "measure signal-to-noise ratios of gradient estimators against K and M",
+    "kingma-flows": "compare posteriors with and without flows at equal processor time",
 }
 
 MODULES = {
     "compare-estimators": "compare_estimators",
     "gradient-snr": "gradient_snr",
+    "kingma-flows": "kingma_flows",
     "inspect": "inspect_model",  # a script called inspect.py would hide Python's own
 }
 

@@ -332,7 +332,7 @@ def data_note(given: Iterable[str], name: str) -> str:
     """What to say where --data-dir changes nothing, or nothing."""
     from jvi.datasets.files import is_path
 
-    idle = "--data-dir" in given and (is_path(name) or name == "digits")
+    idle = "--data-dir" in given and (is_path(name) or name in ("digits", "digits-grey"))
     return f"--data-dir has no effect on {name}" if idle else ""
 
 

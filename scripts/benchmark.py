@@ -22,6 +22,11 @@ a quarter of an hour.
 and K draws of its weights, beside the matrix products that these need, as are the normal numbers
 that no step can do without; and the memory that steps add to the data's. It takes three minutes.
 
+"convolution" is layers of networks of images, forwards ("forward") and with their gradients
+("both"), beside PyTorch's, if it is installed, and a direct convolution's bare matrix products, on
+one thread and on all cores; in brackets ratios to PyTorch's, and of processor time. It takes three
+minutes.
+
 Noise is given to all in T1. In T2 it is given to all but this project, which draws its own, as it
 does on a GPU in both.
 
@@ -29,13 +34,14 @@ Options:
   -h --help             Show this help screen.
   -o <file>             Write all numbers to this file [default: benchmark.json].
   --quick               Fewer repeats, untuned peers, growth up to K = 4096, estimators at K = 8,
-                        one network.
+                        one network, one convolution.
   --peers <list>        Of these, measure what is installed [default: eager,compiled,jax].
   --allocators <list>   "tuned": freed memory stays with the process, whichever program it runs;
                         "default": as the system has it [default: tuned,default].
   --parts <list>        What to measure [default: times,memory,growth]. Beside these or alone
                         "estimators": what every gradient estimator costs; "network": what a
-                        Bayesian network does.
+                        Bayesian network does; "convolution": layers of images; "ranks": a process
+                        for every core instead of a thread.
   -g <device>, --device <device>
                         Number of the GPU to measure times on (and nothing else), -1 for the CPU
                         [default: -1].
@@ -59,7 +65,8 @@ from tqdm import tqdm
 
 from jvi.cli import command, number
 from jvi.engine.devices import device
-from jvi.scripts import estimator_costs, network_costs
+from jvi.engine.threads import cores
+from jvi.scripts import convolution_costs, estimator_costs, network_costs, rank_costs
 from jvi.scripts.benchmark_programs import (
     MODULES,
     NAMES,
@@ -89,7 +96,7 @@ JAX_SETTINGS = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 ROWS = (1024, 4096, 16384)
 GPU_ROWS = (2**14, 2**18)
 
-PARTS = "times", "memory", "growth", "estimators", "network"
+PARTS = "times", "memory", "growth", "estimators", "network", "convolution", "ranks"
 
 
 class Plan(NamedTuple):
@@ -102,6 +109,8 @@ class Plan(NamedTuple):
     gpu: int = -1
     estimators: estimator_costs.Sizes = estimator_costs.Sizes()
     network: network_costs.Sizes = network_costs.Sizes()
+    convolution: convolution_costs.Sizes = convolution_costs.Sizes()
+    ranks: rank_costs.Sizes = rank_costs.Sizes()
 
 
 QUICK = Plan(
@@ -111,6 +120,8 @@ QUICK = Plan(
     growth_images=tuple(2**i for i in range(4, 11, 2)),
     estimators=estimator_costs.QUICK_SIZES,
     network=network_costs.QUICK_SIZES,
+    convolution=convolution_costs.QUICK_SIZES,
+    ranks=rank_costs.QUICK_SIZES,
 )
 
 TASKS = {
@@ -163,6 +174,14 @@ def main(argv=None):
         result["network"] = _network(plan.network)
         print("\nA training step of a Bayesian network beside its matrix products, and its memory")
         print(network_costs.tables(result["network"]), flush=True)
+    if "convolution" in parts:
+        result["convolution"] = _convolution(plan.convolution)
+        print("\nConvolutions (beside PyTorch's or, without it, the matrix products)")
+        print(convolution_costs.tables(result["convolution"], plan.convolution.calls), flush=True)
+    if "ranks" in parts:
+        result["ranks"] = rank_costs.compare(cores(), plan.ranks)
+        print("\nOne process with a thread per core, and a rank per core (medians, extremes)")
+        print(rank_costs.tables(result["ranks"]), flush=True)
     result["machine"]["load average at the end"] = _load()
     with atomic_write(arguments["-o"]) as temporary:
         temporary.write_text(json.dumps(result, indent=1))
@@ -356,6 +375,14 @@ def _network(sizes):
             n: _child("default", network_costs.memory, b, n, sizes) for n in sizes.all_rows
         }
     return found
+
+
+def _convolution(sizes):
+    """By the number of threads, times of all cases."""
+    return {
+        threads: _child("tuned", convolution_costs.times, threads, sizes)
+        for threads in sorted({1, cores()})
+    }
 
 
 def _time_rows(times, programs):

@@ -62,6 +62,9 @@ Options:
   --overwrite                  Replace existing --table, --logw and --per-image files.
   --quiet                      Print the result lines only.
 
+The table tells bits per dimension, too, of data that have them (bytes of images: cifar10 and the
+like), where lower is better.
+
 After a table (docs/evaluation.md) come, for each of its rows and each replication, the mean in nats
 per image, its standard error over images, the estimate and the number of samples:
   -85.12345678 +/- 0.12345678 # logp(iwae) 64
@@ -87,6 +90,7 @@ from jvi.cli import (
     numbers,
     seed,
 )
+from jvi.scripts.on_ranks import on_ranks
 
 LOGW_IMAGES = 256
 SIMULATED_IMAGES = 100  # for --bdmc
@@ -171,6 +175,7 @@ class TestSet(NamedTuple):
     notes: list[str]
 
 
+@on_ranks
 @command
 def main(argv=None):
     arguments, given = arguments_of(__doc__, argv)
@@ -187,7 +192,7 @@ def main(argv=None):
     model = from_files(files, request.device)
     tests = [_test_set(model, files, request, name, len(names) > 1) for name in names]
     tests[0].notes[:0] = _notes(files, request, names)
-    if request.log_weights:
+    if request.log_weights and _writes(request):
         _write_log_weights(model, tests[0].x[:LOGW_IMAGES], request)
     lines = []  # of what is finished, to be printed whatever happens later
     try:
@@ -195,11 +200,20 @@ def main(argv=None):
         for test in tests:
             last = test is tests[-1]
             reports[test.name], arrays = _assessed(model, test, request, lines, last)
-        _report(files, reports, request)
-        if request.per_image:
-            _write_per_image(arrays, len(tests[0].x), request)
+        if _writes(request):
+            _report(files, reports, request)
+            if request.per_image:
+                _write_per_image(arrays, len(tests[0].x), request)
     finally:
         _print(lines)
+
+
+def _writes(request):
+    """Whether this rank writes: one of them, when all have looked at what is there."""
+    from jvi.engine.ranks import ranks
+
+    ranks().agree(options=[request])
+    return ranks().rank == 0
 
 
 def _request(arguments: Mapping[str, Any]) -> Request:
@@ -332,13 +346,14 @@ def _test_set(model, files, request, name, several):
     """A `TestSet`; ValueError, before any work, for one that is not for this model or request."""
     from jvi import datasets
     from jvi.assessment import measures
+    from jvi.assessment.assessed import observed
 
     wanted, data = request.num_images, datasets.load(name, request.data_dir)
     rows = data.test[:wanted]
     if wanted is not None and wanted > len(rows):
         raise ValueError(f"--images {wanted}: {name} has only {len(rows)} test images")
     try:
-        model.images(rows)  # raises ValueError for any that cannot be evaluated
+        x = observed(model, data, rows, request.seed)
     except ValueError as error:
         raise ValueError(f"{name}: {error}" if several else str(error)) from None
     measures.check(request.measures, model.link, data)
@@ -349,7 +364,6 @@ def _test_set(model, files, request, name, several):
     if any(empty):
         count, first, of = int(empty.sum()), int(empty.argmax()), f" of {name}" * several
         notes.append(f"{count} of the test images{of} are all zero, the first is number {first}")
-    x = datasets.observe_each(data, rows, request.seed)
     return TestSet(name, name if several else "", data, x, notes)
 
 
@@ -371,6 +385,7 @@ def _assessed(model, test, request, lines, last):
     """
     from jvi.assessment import tables
     from jvi.assessment.evaluation import elbo_name
+    from jvi.assessment.in_unit import in_unit
 
     if not request.quiet:
         counts = ", ".join(map(str, request.counts))
@@ -379,7 +394,7 @@ def _assessed(model, test, request, lines, last):
         print(f"{request.prefix}: {images}, {counts} samples each", flush=True)
     rows, evaluations = _replications(model, test, request, lines)
     simulated, ends = _bracket(model, request) if request.bdmc and last else ([], {})
-    rows += simulated
+    rows = in_unit([*rows, *simulated], test.data.unit)
     notes = tables.start_notes(rows)
     notes += tables.annealing_notes(rows, request.annealing["step_size"] is not None)
     report = {"notes": test.notes + notes} | _measured(model, test, request) | {"rows": rows}
@@ -400,7 +415,7 @@ def _replications(model, test, request, lines):
         images = test.x[_images(len(test.x), request, replication)]
         results = _evaluate(model, images, request, replication, lines, test.label)
         own = rows(results, request.names)
-        if request.results:
+        if request.results and _writes(request):
             _append(own, request.results)
         if request.quiet:
             _print(lines)

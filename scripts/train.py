@@ -1,7 +1,7 @@
 """Train a latent-variable model on the ELBO, IWAE, JVI or any other estimator.
 
 Usage:
-  train.py [options]
+  train.py [options] [<setting>...]
   train.py (--list-models | --list-estimators | --list-presets)
   train.py (-h | --help)
 
@@ -11,7 +11,9 @@ Options:
   --list-estimators            Print the gradient estimators, the same way.
   --list-presets               Print the presets, with the source of every value.
   --preset <name>              Set-up of a paper: "burda2016", "rainforth2018", "lievin2020-sbn",
-                               "lievin2020-gmm" or "nowozin2018". Options given here replace its.
+                               "lievin2020-gmm", "nowozin2018", "kingma2016-cifar10",
+                               "kingma2016-table3", "kingma2016-small" or "kingma2016-mnist".
+                               Options given here replace its.
   -d <dataset>, --dataset <dataset>
                                Data set: "digits" (scikit-learn's, needs no download), "mnist",
                                "omniglot", or the path of an .npz, .npy or idx file
@@ -32,22 +34,33 @@ Options:
   --anneal <lines>             OPTION=START:END:EPOCHS[,…]: what changes in the first epochs, as the
                                weight of the KL part, "kl=0:1:20", or an option of the estimator,
                                "alpha=0.99:0:50".
-  --free-bits <nats>           What every latent unit's KL divergence costs at least; of the ELBO
-                               [default: 0].
+  --free-bits <nats>           What every latent unit's KL divergence, of iaf-resnet every feature
+                               map's, costs at least; of the ELBO [default: 0].
+  --kl-min <nats>              The same, as the published code of iaf-resnet calls it.
   --lr <lr>                    Learning rate of --schedule constant [default: 1.0e-4].
   --schedule <schedule>        NAME[:key=value,…]: "constant", or "iwae", 3,280 epochs at falling
                                rates, with its optimizer unless --opt is given; all its rates in
                                40 epochs are "iwae:epochs=40" [default: constant].
   --opt <opt>                  Optimizer, NAME[:key=value,…]: "sgd", "smorms3", "adam",
-                               "adam:beta1=0.9,beta2=0.999,eps=1e-8" [default: smorms3].
+                               "adam:beta1=0.9,beta2=0.999,eps=1e-8", "adamax", with the same
+                               options [default: smorms3].
   --clip <norm>                Scale longer gradients down to this norm; "none" or 0 does not
                                [default: 4.0].
+  --average <decay>            Validate, select and keep an exponential moving average of the
+                               parameters with this decay, at least 0 and below 1, as 0.999;
+                               0 keeps the parameters themselves [default: 0].
   --vae-type <vaetype>         The original's objectives: "vae", "iwae", "iwae++", "jvi",
                                "jvi+elbo" or "is" [default: vae].
   --vae-samples <zcount>       Number of samples per image [default: 1].
   --jvi-order <order>          Order of the jackknife of --vae-type, zero is IWAE [default: 1].
   --nhidden <nhidden>          Number of hidden units per layer of mlp [default: 128].
   --nlatent <nz>               Number of latent dimensions of mlp [default: 16].
+  --depths <layers>            Layers of each level of iaf-resnet, finest first, as 2,2,2.
+  --n-z <maps>                 Latent feature maps of each of its layers.
+  --n-h <maps>                 Feature maps of its network.
+  --posterior <name>           Of iaf-resnet "up_diag", "up_iaf1", "up_iaf2", "down_diag",
+                               "down_iaf1" or "down_iaf2"; of iaf "diag", "iaf1" or "iaf2".
+  --depth-ar <layers>          Hidden layers of their autoregressive networks.
   --vis <graph.dot>            Write the computational graph to this file, in the dot language.
   --on-nan <what>              Where log-weights or gradients of a batch are not finite: "stop", or
                                "skip" the batch (on the CPU) [default: stop].
@@ -69,8 +82,13 @@ Examples, the first as in the paper's README:
   train.py -d mnist -b 2048 --opt adam --vae-type jvi --vae-samples 8 --nhidden 300 --nlatent 40
   train.py --model sbn:layers=1,units=50 --estimator reinforce --vae-samples 8 --opt adam --lr 1e-3
   train.py --preset rainforth2018 --estimator piwae:groups=8 --schedule iwae:epochs=40
+  train.py -d cifar10 --model iaf-resnet --depths 2,2,2 --n-h 64 --kl-min 0.25 --opt adamax
+
+A line of Kingma et al.'s (2016) Theano code is read, too, and said again in these options:
+  train.py with problem=cifar10 n_z=32 n_h=64 depths=[2,2,2] margs.posterior=down_iaf2_nl
 """
 
+import shlex
 from os.path import realpath
 
 from jvi.cli import (
@@ -86,12 +104,16 @@ from jvi.cli import (
     number,
     seed,
 )
-from jvi.compat.options import NETWORK, SIZES
+from jvi.compat.options import NETWORK, SIZES, owners
+from jvi.scripts.on_ranks import on_ranks
 from jvi.spec import Spec, options_of, split
 from jvi.text import table
 
 # What the parameters' shapes and the optimizer's state depend on: a continued run keeps these.
-FIXED = ("--dataset", "--vae-type", "--opt", "--nhidden", "--nlatent", "--seed")
+FIXED = ("--dataset", "--vae-type", "--opt", "--seed")
+
+# What the published code of iaf-resnet does unless these say it in another way.
+INSTEAD = {"--estimator": "--vae-type", "--lr": "--schedule"}
 
 # What a continued run does not take over from the one before.
 NOT_KEPT = ("--help", "--overwrite", "--quiet", "--resume", "--vis")
@@ -101,9 +123,10 @@ LISTS = ("--list-models", "--list-estimators", "--list-presets")
 MOST_SAMPLES = 10**6  # K; the whole of a data point's samples is differentiated at once
 
 
+@on_ranks
 @command
 def main(argv=None):
-    arguments, given = arguments_of(__doc__, argv)
+    arguments, given = _understood(*arguments_of(__doc__, argv))
     if any(arguments[option] for option in LISTS):
         tables = zip(LISTS, (_models, _estimators, _presets), strict=True)
         print(next(make for option, make in tables if arguments[option])())
@@ -113,6 +136,36 @@ def main(argv=None):
         _continue(arguments, given)
     else:
         _start(arguments, given)
+
+
+def _understood(arguments, given):
+    """The arguments without other spellings: --kl-min, and settings of Kingma et al. (2016)."""
+    arguments, given = dict(arguments), dict(given)
+    words, least = arguments.pop("<setting>"), arguments.pop("--kl-min")
+    if "--kl-min" in given:
+        if "--free-bits" in given:
+            raise UsageError("--kl-min is another name of --free-bits: give one of them")
+        arguments["--free-bits"] = given["--free-bits"] = least
+    given = {option: value for option, value in given.items() if option in arguments}
+    found = _translated(words, arguments, given) if words else {}
+    return arguments | found, given | found
+
+
+def _translated(words, arguments, given):
+    """Options that a line of the published code of iaf-resnet stands for, which it prints."""
+    from jvi.compat.iaf_options import translated
+
+    with asked():
+        said, assumed = translated(words)
+    for option in (*said, *filter(owners, arguments), "--preset", "--resume"):
+        if option in given:
+            raise UsageError(f"{option} does not go with key=value words, which say all of that")
+    instead = {option for option, other in INSTEAD.items() if other in given}
+    kept = {o: v for o, v in assumed.items() if o not in given and o not in instead}
+    if not arguments["--quiet"]:
+        pairs = [word for pair in (said | kept).items() for word in pair]
+        print(f"note: read as train.py {shlex.join(pairs)}")
+    return said | kept
 
 
 def _models():
@@ -190,20 +243,43 @@ def _data(arguments, given, settings):
 
 
 def _model_name(arguments, given):
-    """--model, with the sizes of --nhidden and --nlatent where it is the original's."""
+    """--model, with the sizes that are options by themselves."""
     from jvi.models import check_name
 
     with asked("--model"):
         name, texts = split(arguments["--model"])
-    for option, key in SIZES.items():
-        if option in given and (name != NETWORK or key in texts):
-            raise UsageError(f"{option} is {NETWORK}'s {key}: give sizes once, in --model {name}:…")
-        if name == NETWORK:
-            number(arguments, option, least=1)
-            texts.setdefault(key, arguments[option])
+    for option in filter(owners, arguments):
+        _check_size(option, name, texts, given)
+    for option, key in SIZES.get(name, {}).items():
+        if arguments[option] is not None:
+            texts.setdefault(key, _size(option, arguments))
     with asked("--model"):
         check_name(str(Spec(name, texts)))
     return str(Spec(name, texts))
+
+
+def _check_size(option, name, texts, given):
+    """Refuse a size of another model, or one that --model has, too."""
+    key = SIZES.get(name, {}).get(option)
+    if option in given and (key is None or key in texts):
+        of = owners(option)
+        what = f"{' and '.join(of)}'s {SIZES[of[0]][option]}"
+        raise UsageError(f"{option} is {what}: give sizes once, in --model {name}:…")
+
+
+# Sizes that are not whole numbers from 1 on: from text to the model's text.
+WORDS = {
+    "--depths": lambda text: text.replace(",", "-"),
+    "--posterior": lambda text: text.lower().removesuffix("_nl"),
+}
+LEAST = {"--depth-ar": 0}
+
+
+def _size(option, arguments):
+    """The text of a size as --model has it."""
+    if option in WORDS:
+        return WORDS[option](arguments[option])
+    return str(number(arguments, option, least=LEAST.get(option, 1)))
 
 
 def _check_effects(arguments, given):
@@ -233,6 +309,7 @@ def _check_outputs(arguments, sources=()):
 
 
 def _continue(arguments, given):
+    from jvi.engine.ranks import ranks
     from jvi.models.files import read_snapshot
     from jvi.models.model import from_files
     from jvi.training.checkpoints import resume, take_over
@@ -265,7 +342,8 @@ def _continue(arguments, given):
     print(f"{files.prefix} has {done} epochs: with -e {settings.epochs} there is nothing to train")
     arguments["--epochs"] = str(done)
     with alone(arguments["-o"]):
-        begin()
+        if ranks().rank == 0:
+            begin()
 
 
 def _source(prefix):
@@ -311,6 +389,7 @@ def _kept(arguments, given, files):
         if not isinstance(value, bool if flag else str | None):
             raise ValueError(f"{source}.meta.yaml: {option} is {str(value)[:50]!a}: correct it")
     _check_fixed(given, kept, files)
+    _check_sizes(given, files)
     return arguments | kept | given
 
 
@@ -332,6 +411,22 @@ def _check_fixed(given, kept, files):
         raise UsageError(
             f"--model {given['--model']} does not fit {source}, which is {files.link.spec}: {keeps}"
         )
+
+
+def _check_sizes(given, files):
+    """Refuse another size than the model has."""
+    spec = files.link.spec
+    for option in filter(owners, given):
+        key = SIZES.get(spec.name, {}).get(option)
+        had = None if key is None else str(spec.options[key])
+        if had is None:
+            of = " and ".join(owners(option))
+            raise UsageError(f"{option} is {of}'s, but {files.prefix} is {spec}")
+        if _size(option, given) != had:
+            raise UsageError(
+                f"{option} {given[option]} does not fit {files.prefix}, trained with {had}: a "
+                "continued run keeps it"
+            )
 
 
 def _agrees(option, now, before):
@@ -383,6 +478,7 @@ def _warn(files, settings):
 def _settings(arguments, given):
     """The run that the options describe, checked before anything is loaded."""
     from jvi.evidence.jackknife import MAX_ORDER
+    from jvi.training.average import check_decay
     from jvi.training.optimizers import make_optimizer
     from jvi.training.trainer import Settings
 
@@ -400,11 +496,14 @@ def _settings(arguments, given):
         on_nan=arguments["--on-nan"],
         schedule=arguments["--schedule"],
         clip=0.0 if arguments["--clip"] == "none" else number(arguments, "--clip", float, least=0),
+        average=number(arguments, "--average", float),
     )
     if settings.on_nan not in ("stop", "skip"):
         raise UsageError(f'--on-nan must be "stop" or "skip", not {settings.on_nan!a}')
     with asked("--opt"):
         make_optimizer(settings.optimizer, 1.0)
+    with asked("--average"):
+        check_decay(settings.average)
     order = settings.objective.estimator.spec.options.get("order", 0)
     if order > MAX_ORDER:
         raise UsageError(f"--estimator: the largest order is {MAX_ORDER}, not {order}")
@@ -454,8 +553,9 @@ def _trainer(model, data, settings, arguments):
     from jvi.training.trainer import build_trainer
 
     spec = model.link.spec
-    if spec.name == NETWORK:  # for the original's code
-        arguments |= {option: str(spec.options[key]) for option, key in SIZES.items()}
+    arguments |= {o: None for o in arguments if owners(o) and NETWORK not in owners(o)}
+    # also for the original's code
+    arguments |= {o: str(spec.options[key]) for o, key in SIZES.get(spec.name, {}).items()}
     arguments["--model"] = str(spec)
     return build_trainer(model, data, settings, arguments["-o"], arguments)
 
@@ -483,12 +583,24 @@ def _print_summary(trainer, settings, prefix):
     before = "" if saver.selected else " (of the run that was continued)"
     rows = [
         ["best epoch", f"{best[0]['epoch'] if best else '?'} of {trainer.updater.epoch}{before}"],
-        ["validation IWAE bound", f"{-saver.best:.3f} nats (K = {settings.num_samples})"],
+        [
+            "validation IWAE bound",
+            f"{_in_units(-saver.best, trainer)} (K = {settings.num_samples})",
+        ],
         ["model", str(files_of(prefix).best)],
     ]
     if trainer.updater.step.skipped:
         rows.append(["batches skipped", str(trainer.updater.step.skipped)])
     print(table(rows, ["training", "finished"]))
+
+
+def _in_units(nats, trainer):
+    """A bound in nats, and in the unit of the data where it is another."""
+    from jvi.datasets import NATS
+
+    unit = trainer.updater.step.data.unit
+    more = "" if unit.name == NATS.name else f", {unit.value(nats):.4f} {unit.name}"
+    return f"{nats:.3f} {NATS.name}{more}"
 
 
 if __name__ == "__main__":

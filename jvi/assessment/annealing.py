@@ -20,11 +20,12 @@ import numpy as np
 from tqdm import tqdm
 
 from jvi.assessment.block import Settings, annealed_block
-from jvi.assessment.evaluation import Evaluation, sampling_error, summarise
+from jvi.assessment.evaluation import Evaluation, agree, sampling_error, summarise
 from jvi.assessment.flat import flatten, leaves
 from jvi.assessment.temperatures import SCHEDULES, tuning_transitions
 from jvi.engine.devices import rows_at_once
 from jvi.engine.random import PointSource
+from jvi.engine.ranks import ranks
 from jvi.engine.threads import parallel_map, stopped
 from jvi.evidence.arrays import host
 from jvi.evidence.bounds import effective_sample_size, iwae
@@ -122,7 +123,8 @@ def ais(
     ends = None if reverse_from is None else _checked_ends(reverse_from, like, num_points)
     schedule = SCHEDULES[schedule]
     settings = Settings(num_chains, num_temps, prior, sigma, num_steps, step_size, schedule)
-    block = max(1, min(MAX_ROWS, rows_at_once(model.device)) // num_chains)
+    rows = min(MAX_ROWS, rows_at_once(model.device, model.link))
+    block = max(1, rows // num_chains)
 
     def samples(first):
         part = slice(first, min(first + block, num_points))
@@ -134,9 +136,12 @@ def ais(
         )
 
     each = num_temps - 1 + (tuning_transitions(num_temps) if settings.tunes else 0)
-    steps = num_points * each
+    agree(model, x, *settings[:-1], schedule.__name__, seed, replication, ends)
+    starts = range(0, num_points, block)
+    own = starts[ranks().share(len(starts))]
+    steps = sum(min(block, num_points - start) for start in own) * each
     with tqdm(total=steps, unit="step", disable=None if progress else True, delay=2) as bar:
-        parts = list(parallel_map(samples, range(0, num_points, block), model.device))
+        parts = ranks().gather(lambda: list(parallel_map(samples, own, model.device)))
     return AnnealedSamples(
         *(np.concatenate(values, axis=-1) for values in zip(*parts, strict=True))
     )

@@ -6,10 +6,12 @@ import numpy as np
 
 from jvi.assessment import exact, measures
 from jvi.assessment.evaluation import Evaluation, elbo_name, evaluations
+from jvi.assessment.in_unit import in_unit
 from jvi.assessment.rows import Row, rows
 from jvi.datasets import Dataset, observe_each
+from jvi.datasets.dataset import check_likelihood
 
-__all__ = ["Assessed", "assess"]
+__all__ = ["Assessed", "assess", "observed"]
 
 
 class Assessed(NamedTuple):
@@ -23,7 +25,8 @@ class Assessed(NamedTuple):
     result : Evaluation
         ELBO, IWAE and JVI-1, with the log-weights.
     rows : list of dict
-        Of these, of log p(x) where the model knows it, and of the inference gap, which is last.
+        Of these, of log p(x) where the model knows it, and of the inference gap, which is last; in
+        the unit of the data, too.
     measures : list of dict
         Of what can be measured, but for active units.
     """
@@ -33,6 +36,22 @@ class Assessed(NamedTuple):
     result: Evaluation
     rows: list[Row]
     measures: list[Row]
+
+
+def observed(model: Any, data: Dataset, rows: np.ndarray, seed: int) -> np.ndarray:
+    """Rows of a data set as the model is given them, float32, of the same shape.
+
+    Raises
+    ------
+    ValueError
+        For rows that the model does not take, the first of them named.
+    """
+    check_likelihood(data, model.link)
+    if rows.dtype == np.uint8:
+        model.images(x := observe_each(data, rows, seed))
+        return x
+    model.images(rows)  # what binarising would refuse without a name
+    return observe_each(data, rows, seed)
 
 
 def assess(
@@ -50,9 +69,9 @@ def assess(
     ValueError
         When the images do not fit the model, or its log-weights are not finite.
     """
-    x = observe_each(data, data.test[:num_images], seed)
+    x = observed(model, data, data.test[:num_images], seed)
     elbo = elbo_name(model.link)
-    options = {"progress": progress, "detail": True, "keep": True}
+    options = {"progress": progress, "detail": True, "keep": True, "unit": data.unit}
     bounds = elbo, "iwae", "jvi"
     [result] = evaluations(model, x, [num_samples], bounds, 1, seed, **options)
     found = [result]
@@ -63,4 +82,5 @@ def assess(
     measured = [
         row for name in names for row in measures.measure(name, model, x, data, seed, progress)
     ]
-    return Assessed(data, x, result, [*told, exact.inference_gap(found, elbo)], measured)
+    told = in_unit([*told, exact.inference_gap(found, elbo)], data.unit)
+    return Assessed(data, x, result, told, measured)

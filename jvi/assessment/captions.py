@@ -22,6 +22,8 @@ CAPTIONS = {
     "bounds": "Mean log-likelihood of the {images}, its standard error as the mean of all such "
     "images, and what fresh samples for these images would change. In expectation ELBO ≤ IWAE ≤ "
     "log p(x); JVI-1 is an estimate and may exceed it.",
+    "bits": " In bits per dimension, \N{MINUS SIGN}log₂ p(x) of an image by its number of bytes, "
+    "lower is better.",
     "diagnosis": "Pareto k is the shape of the weights' tail, and its limit for K samples is "
     f"{LIMIT}: where many images are above it, expect IWAE and JVI-1 to rise further with K. For "
     "K below 256 some are by the noise of k alone. A unit is active if the mean of q(z|x) has a "
@@ -37,9 +39,10 @@ CAPTIONS = {
     "curve": "Objective (that of JVI may exceed every bound) and IWAE of validation by epoch: a "
     "validation curve that turns down while training rises is overfitting; one that still rises "
     "at the end was stopped early. The dotted line is the epoch that the parameters are of.",
-    "reconstructions": "Test images, each above its reconstruction (pixel probabilities at the "
-    "mean of q(z|x)): look for lost details and for reconstructions of another class.",
-    "samples": "Samples from the prior (pixel probabilities): where they are unlike test images, "
+    "reconstructions": "Test images, each above its reconstruction (means of pixels at the mean of "
+    "q(z|x), which are the probabilities of binary ones): look for lost details and for "
+    "reconstructions of another class.",
+    "samples": "Samples from the prior (means of pixels): where they are unlike test images, "
     "q(z|x) over the data leaves parts of the prior unvisited.",
     "map": "The latent plane decoded at the prior's quantiles, z₁ to the right, z₂ upwards: equal "
     "areas have equal prior probability, so what fills a large area is sampled often.",

@@ -21,9 +21,15 @@ HUGE = 1e3  # parameters of models that work stay below 2
 # each pixel.
 COINS = 10 * math.log(2)
 
-# What each optimizer of the original keeps for a parameter, by which it is recognised; the first
-# that fits.
-OPTIMIZERS = {"smorms3": {"mem", "g", "g2"}, "adam": {"m", "v"}, "sgd": {"t"}}
+LATEST = "snapshot_latest"
+
+# What each optimizer keeps for a parameter, by which it is recognised; the first that fits.
+OPTIMIZERS = {
+    "smorms3": {"mem", "g", "g2"},
+    "adam": {"m", "v"},
+    "adamax": {"m", "u"},
+    "sgd": {"t"},
+}
 
 
 def read_log(prefix: str | Path) -> list[dict[str, float]]:
@@ -85,7 +91,7 @@ def trained_as(files: ModelFiles) -> str:
 
 def binary_pixels(link: Any) -> int | None:
     """How many binary pixels a model has; None for one of other data."""
-    return getattr(link, "num_pixels", None)
+    return None if getattr(link, "of_bytes", False) else getattr(link, "num_pixels", None)
 
 
 def doubts(files: ModelFiles) -> list[str]:
@@ -120,7 +126,12 @@ def _huge(files):
 
 
 def _other_files(files):
-    """Other files of the same model that hold other parameters, or cannot be read."""
+    """Other files of the same model that hold other parameters, or cannot be read.
+
+    The latest snapshot is of another epoch than the best, and not averaged.
+    """
+    if files.path.name == LATEST:
+        return
     for path in (Path(files.prefix + ending) for ending in ENDINGS):
         if present(path) and path != files.path:
             try:

@@ -8,7 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from jvi.assessment.grid import BLOCK, block_size, draw_terms
+from jvi.datasets import NATS, Unit
 from jvi.engine.devices import rows_at_once
+from jvi.engine.ranks import ranks
 from jvi.engine.threads import parallel_map
 from jvi.evidence.arrays import host
 from jvi.evidence.bounds import effective_sample_size
@@ -19,6 +21,7 @@ from jvi.models.protocol import lacking
 
 __all__ = [
     "Evaluation",
+    "agree",
     "check_request",
     "elbo_name",
     "evaluate",
@@ -42,7 +45,7 @@ FLAGS = ("heavy_tail", "few_samples", "large_correction")
 
 
 class Evaluation(NamedTuple):
-    """Estimates of log p(x), in nats, from the same samples.
+    """Estimates of log p(x), all numbers in nats, from the same samples.
 
     Attributes
     ----------
@@ -61,6 +64,8 @@ class Evaluation(NamedTuple):
         there are too few samples to tell.
     log_w : array, shape (K, N), float64, or None
         The log-weights, where they were asked for.
+    unit : jvi.datasets.Unit
+        Of the data, in which `repr` and `in_unit` tell the means, too.
     """
 
     mean: dict[str, float]
@@ -69,6 +74,7 @@ class Evaluation(NamedTuple):
     num_samples: int
     sampling_error: dict[str, float]
     log_w: np.ndarray | None = None
+    unit: Unit = NATS
 
     def __repr__(self) -> str:
         count, ess = len(self.per_image["ess"]), self.per_image["ess"].mean()
@@ -76,9 +82,21 @@ class Evaluation(NamedTuple):
         width = max(map(len, self.mean), default=0)
         for name, mean in self.mean.items():
             lines.append(f"{name:{width}} {mean:11.4f} ± {self.standard_error[name]:.4f} nats")
+            if self.unit != NATS:
+                value, error = self.in_unit[name]
+                lines[-1] += f", {value:.4f} ± {error:.4f} {self.unit.name}"
         if self.doubts:
             lines.append(f"{self.doubts['doubtful']:,} jackknife values are not to be trusted")
         return "\n  ".join(lines)
+
+    @property
+    def in_unit(self) -> dict[str, tuple[float, float]]:
+        """(mean, standard error) by bound, in `unit`."""
+        errors = self.standard_error
+        return {
+            name: (self.unit.value(mean), self.unit.error(errors[name]))
+            for name, mean in self.mean.items()
+        }
 
     @property
     def doubts(self) -> dict[str, int]:
@@ -102,6 +120,7 @@ def evaluate(
     batch_size: int = 4096,
     progress: bool = False,
     keep: bool = False,
+    unit: Unit = NATS,
 ) -> Evaluation:
     """Bounds on and estimates of log p(x) for each data point and on average.
 
@@ -128,6 +147,8 @@ def evaluate(
         Show a progress bar after two seconds.
     keep : bool
         Keep the log-weights.
+    unit : jvi.datasets.Unit
+        In which means are told beside nats: that of the data set, `data.unit`.
 
     Returns
     -------
@@ -140,7 +161,8 @@ def evaluate(
         non-finite log-weights.
     """
     options = {"replication": replication, "batch_size": batch_size, "progress": progress}
-    return evaluations(model, x, [num_samples], bounds, order, seed, **options, keep=keep)[0]
+    options |= {"keep": keep, "unit": unit}
+    return evaluations(model, x, [num_samples], bounds, order, seed, **options)[0]
 
 
 def evaluations(
@@ -156,6 +178,7 @@ def evaluations(
     progress: bool = False,
     detail: bool = False,
     keep: bool = False,
+    unit: Unit = NATS,
 ) -> list[Evaluation]:
     """`evaluate` for several numbers of samples at once: a list of `Evaluation`.
 
@@ -183,29 +206,41 @@ def evaluations(
     if len(x) == 0:
         raise ValueError("there are no images to evaluate")
     x = model.images(x)
-    block = block_size(len(x), most, batch_size, model.device)
-    kept = np.empty((most, len(x))) if keep else None
+    agree(model, x, sample_counts, bounds, order, seed, replication, batch_size, detail, keep)
+    block = ranks().first(block_size(len(x), most, batch_size, model.device))
+    starts = range(0, len(x), block)
 
     def values(start):
-        """For each number of samples, of the block of data points that begins at `start`."""
+        """For each number of samples, of the block that begins at `start`; its log-weights."""
         rows = slice(start, min(start + block, len(x)))
         terms = draw_terms(model, x[rows], most, seed, replication, start)
-        if keep:
-            kept[:, rows] = terms.log_w
         found = [_values(_first(terms, num), bounds, order, detail) for num in sample_counts]
         if detail:
             found[sample_counts.index(most)] |= _gap_error(terms, bounds)
-        return found
+        return found, terms.log_w if keep else None
 
-    parts = []
-    with tqdm(total=len(x), unit="image", disable=None if progress else True, delay=2) as bar:
-        for part in parallel_map(values, range(0, len(x), block), model.device):
-            parts.append(part)
-            bar.update(len(part[0]["ess"]))
+    def shared():
+        """Of this rank's blocks."""
+        own, parts = starts[ranks().share(len(starts))], []
+        count = sum(min(block, len(x) - start) for start in own)
+        with tqdm(total=count, unit="image", disable=None if progress else True, delay=2) as bar:
+            for part in parallel_map(values, own, model.device):
+                parts.append(part)
+                bar.update(len(part[0][0]["ess"]))
+        return parts
+
+    parts, log_w = zip(*ranks().gather(shared), strict=True)
+    kept = np.concatenate(log_w, axis=1) if keep else None
     return [
-        summarise(_joined(values), bounds, num, kept[:num] if keep else None)
+        summarise(_joined(values), bounds, num, kept[:num] if keep else None, unit)
         for values, num in zip(zip(*parts, strict=True), sample_counts, strict=True)
     ]
+
+
+def agree(model: Any, x: Any, *options: Any) -> None:
+    """Raise ValueError for ranks that do not evaluate the same."""
+    parameters = [each.array for each in model.link.params()]
+    ranks().agree(data=x, parameters=parameters, options=options)
 
 
 def _first(terms, num_samples):
@@ -275,13 +310,15 @@ def latent_means(model: Any, x: Any, seed: int = 0) -> list[np.ndarray]:
         For a model without such means.
     """
     model.require("latent_means", "the number of active units")
-    block = max(BLOCK, rows_at_once(model.device) // MEAN_SAMPLES)
+    block = max(BLOCK, rows_at_once(model.device, model.link) // MEAN_SAMPLES)
 
     def means(start):
         part = model.latent_means(x[start : start + block], MEAN_SAMPLES, seed, start)
         return [host(mean) for mean in part]
 
-    parts = list(parallel_map(means, range(0, len(x), block), model.device))
+    starts = range(0, len(x), block)
+    own = starts[ranks().share(len(starts))]
+    parts = ranks().gather(lambda: list(parallel_map(means, own, model.device)))
     return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
 
 
@@ -343,6 +380,7 @@ def summarise(
     bounds: Iterable[str],
     num_samples: int,
     log_w: np.ndarray | None = None,
+    unit: Unit = NATS,
 ) -> Evaluation:
     """`Evaluation` of values for each data point."""
     mean = {name: float(per_image[name].mean()) for name in bounds}
@@ -352,7 +390,7 @@ def summarise(
         for name in bounds
         if f"{name}_error" in per_image
     }
-    return Evaluation(mean, error, per_image, num_samples, sampling, log_w)
+    return Evaluation(mean, error, per_image, num_samples, sampling, log_w, unit)
 
 
 def standard_error(values: np.ndarray) -> float:

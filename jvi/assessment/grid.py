@@ -69,7 +69,7 @@ def draw_terms(
         q = tree(lambda each: each.array, model.link.infer(x))
         if hasattr(model.link, "kl"):
             kl = host(model.link.kl(q).array).astype(np.float64)
-        for samples, points in _chunks(*shape, rows_at_once(model.device)):
+        for samples, points in _chunks(*shape, rows_at_once(model.device, model.link)):
             count = samples.stop - samples.start
             terms = model.log_terms(x[points], take(q, points), source(samples, points), count)
             log_w[samples, points], log_px[samples, points] = map(host, terms)

@@ -133,7 +133,7 @@ def units(rows: list[Row]) -> dict[str, Any]:
 
 def _ssim(model, x, image_shape, seed, progress):
     """Of data points as the model is given them and its reconstructions of them."""
-    block = max(BLOCK, rows_at_once(model.device) // BLOCK)
+    block = max(BLOCK, rows_at_once(model.device, model.link) // BLOCK)
 
     def values(start):
         part = x[start : start + block]

@@ -13,7 +13,7 @@ STYLE = """
 @media screen and (prefers-color-scheme: dark) {
   :root { color-scheme: dark; --ink: #e3e7ec; --soft: #9da7b3; --line: #363d46; --warn: #f0a45d;
     background: #14171b }
-  img { filter: invert(.92) } }
+  img:not(.colour) { filter: invert(.92) } }
 body { max-width: 66rem; margin: 0 auto; padding: 1.5rem 1rem }
 h1 { font-size: 1.7rem; line-height: 1.2; margin: 0 }
 h2 { font-size: 1.2rem; margin: 0 0 .8rem }

@@ -60,11 +60,14 @@ def number(value: float, form: str = ".2f") -> str:
     return format(value, form).replace("-", "\N{MINUS SIGN}")
 
 
-def grid(images: np.ndarray, image_shape: tuple[int, int], columns: int) -> np.ndarray:
-    """Tile images, shape (n, pixels), row by row into one array with a pixel between them."""
+def grid(images: np.ndarray, image_shape: tuple[int, ...], columns: int) -> np.ndarray:
+    """Tile images, shape (n, pixels), row by row into one array with a pixel between them.
+
+    That has two axes, or three where `image_shape` is (rows, columns, 3) of images in colour.
+    """
     rows = -(-len(images) // columns)
-    height, width = image_shape
-    tiled = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1), 0.5)
+    height, width, *colours = image_shape
+    tiled = np.full((rows * (height + 1) + 1, columns * (width + 1) + 1, *colours), 0.5)
     for index, image in enumerate(images):
         top = 1 + (index // columns) * (height + 1)
         left = 1 + (index % columns) * (width + 1)
@@ -73,12 +76,15 @@ def grid(images: np.ndarray, image_shape: tuple[int, int], columns: int) -> np.n
 
 
 def png(tiled: np.ndarray) -> bytes:
-    """A file in memory, bytes, of an array of shape (rows, columns): 0 is white, 1 black."""
+    """A file in memory, bytes, of what `grid` makes.
+
+    Of shape (rows, columns), 0 is white and 1 black; of shape (rows, columns, 3) it is in colour.
+    """
     from matplotlib.image import imsave
 
     file = io.BytesIO()
     look = {"cmap": "gray_r", "vmin": 0, "vmax": 1}
-    imsave(file, tiled, format="png", metadata={"Software": None}, **look)
+    imsave(file, np.clip(tiled, 0, 1), format="png", metadata={"Software": None}, **look)
     return file.getvalue()
 
 
@@ -110,7 +116,7 @@ def picture_of_run(
     log: Sequence[Mapping[str, float]],
     model: Any,
     images: np.ndarray,
-    image_shape: tuple[int, int],
+    image_shape: tuple[int, ...],
     rng: np.random.Generator,
 ) -> None:
     """Training curve, reconstructions and samples from the prior, as one PNG.
@@ -122,9 +128,9 @@ def picture_of_run(
         As Chainer's LogReport keeps it.
     model : jvi.Model
     images : array, shape (n, pixels)
-        Binary images to reconstruct.
+        Images to reconstruct as the model is given them: binary ones, or bytes / 256.
     image_shape : tuple of int
-        (rows, columns) of an image.
+        (rows, columns) of an image, or (rows, columns, 3).
     rng : numpy.random.Generator
         For the samples from the prior.
     """
@@ -201,7 +207,7 @@ def _column(log, key):
 
 
 def _draw_images(axes, title, tiled):
-    axes.imshow(tiled, cmap="gray_r", vmin=0, vmax=1)
+    axes.imshow(np.clip(tiled, 0, 1), cmap="gray_r", vmin=0, vmax=1)
     axes.set(title=title, xticks=[], yticks=[])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 import jvi
 from jvi.assessment import plots
-from jvi.assessment.assessed import Assessed, assess
+from jvi.assessment.assessed import Assessed, assess, observed
 from jvi.assessment.captions import CAPTIONS, LABELS
 from jvi.assessment.cross import cross
 from jvi.assessment.doubts import binary_pixels, doubts, read_log, trained_as, trainer_state
@@ -20,7 +20,7 @@ from jvi.assessment.page import POLICY, STYLE, Html, tag
 from jvi.assessment.plots import number
 from jvi.assessment.rows import KL
 from jvi.assessment.tables import counted
-from jvi.datasets import Dataset, binarise
+from jvi.datasets import NATS, Dataset, binarise, dequantise, of_bytes
 from jvi.engine.random import stream
 from jvi.evidence.arrays import host
 from jvi.evidence.diagnostics import MIN_TAIL, active_units, pareto_threshold
@@ -29,6 +29,8 @@ from jvi.models.files import ModelFiles
 __all__ = ["report"]
 
 LISTED = 8  # images in each table
+
+SEEN = {binarise: "binarised", of_bytes: "bytes / 256", dequantise: "(bytes + noise) / 256"}
 
 
 def report(
@@ -104,7 +106,7 @@ def report(
 def _check(model, data, num_images):
     """Raise ValueError naming the first image that does not fit, and the data set."""
     try:
-        model.images(data.test[:num_images])
+        observed(model, data, data.test[:num_images], 0)
     except ValueError as error:
         raise ValueError(f"{data.name}: {error}") from None
 
@@ -146,34 +148,39 @@ def _doubts(files, result):
     reasons = doubts(files)
     positive = int(((result.per_image["iwae"] > 0) | (result.per_image["jvi"] > 0)).sum())
     if positive and binary_pixels(files.link) is not None:
-        reasons.append(f"{positive} estimates are above 0 nats, which no binary image reaches")
+        reasons.append(f"{positive} estimates are above 0 nats, which no image of such pixels has")
     title, items = tag("p", "Reasons for doubt:"), [tag("li", reason) for reason in reasons]
     return [tag("div", title, tag("ul", *items), class_="doubts")] if reasons else []
 
 
 def _estimates(assessed, means, images, about):
-    result, (*bounds, gap) = assessed.result, map(_told, assessed.rows)
-    measured = [gap, *map(_told, assessed.measures)]
+    unit, caption = assessed.data.unit, CAPTIONS["bounds"].format(images=images)
+    result, (*bounds, gap) = assessed.result, [_told(row, unit) for row in assessed.rows]
+    measured = [gap, *(_told(row, unit) for row in assessed.measures)]
     ess = f"{number(result.per_image['ess'].mean(), '.1f')} of {result.num_samples}"
     diagnosis = {"effective sample size, mean": ess} | _heavy_tails(result)
     if means:
         active = [active_units(mean) for mean in means]
         diagnosis["active latent units"] = counted([a.sum() for a in active], [*map(len, active)])
     header = "bound or estimate", "nats per image", "± images", "± samples"
-    caption = CAPTIONS["bounds"].format(images=images)
+    if unit != NATS:
+        header, caption = (*header, f"{unit.name} ± images"), caption + CAPTIONS["bits"]
     tables = _table("bounds", bounds, header, caption), _table("diagnosis", diagnosis.items())
     beside = _table("measures", measured, ("beside bounds", "mean", *header[2:]))
     return tag("div", *tables, beside), _table("about", about.items())
 
 
-def _told(row):
+def _told(row, unit):
     """The cells of a row of the evaluation, or of what is measured."""
+    more = [""] if unit != NATS else []
     if "measure" in row:
         error = row["standard_error"]
         given = "" if math.isnan(error) else number(error, ".3f")
-        return LABELS[row["measure"]], number(row["mean"], ".3f"), given, ""
+        return LABELS[row["measure"]], number(row["mean"], ".3f"), given, "", *more
     errors = map(number, (row["standard_error"], row["sampling_error"]))
-    return LABELS[row["estimate"]], number(row["mean"]), *errors
+    if more:
+        more = [f"{number(row['value'], '.4f')} ± {number(row['value_standard_error'], '.4f')}"]
+    return LABELS[row["estimate"]], number(row["mean"]), *errors, *more
 
 
 def _crossed(assessed: Sequence[Assessed], files):
@@ -208,7 +215,7 @@ def _heavy_tails(result):
 
 def _about(files, data, images, kept):
     """What was evaluated, and on what."""
-    seen = "binarised" if data.observe is binarise else data.observe.__name__.replace("_", " ")
+    seen = SEEN.get(data.observe, data.observe.__name__.replace("_", " "))
     return {
         "trained as": trained_as(files),
         "network": files.link.spec,
@@ -404,8 +411,10 @@ def _png(images, shape, columns, alt):
     """Images, shape (n, pixels), as one picture."""
     tiled = plots.grid(images, shape, columns)
     data = base64.b64encode(plots.png(tiled)).decode()
-    height, width = tiled.shape
-    return tag("img", src=f"data:image/png;base64,{data}", alt=alt, width=width, height=height)
+    height, width, *colours = tiled.shape
+    look = {"class_": "colour"} if colours else {}
+    size = {"width": width, "height": height}
+    return tag("img", src=f"data:image/png;base64,{data}", alt=alt, **size, **look)
 
 
 def _table(name, rows, header=(), caption=None):

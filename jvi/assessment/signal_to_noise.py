@@ -218,7 +218,7 @@ def _pieces(link, x, num_samples):
     """Slices of the data points to work on at once: more than in training where each is small."""
     num_points = link.num_points(x)
     if not on_host(link.device):
-        return training_pieces(num_points, num_samples, link.device)
+        return training_pieces(num_points, num_samples, link.device, link)
     size = max(1, NUMBERS * num_points // (x.size * num_samples))
     return [slice(start, start + size) for start in range(0, num_points, size)]
 

@@ -17,6 +17,7 @@ from jvi.assessment.annealing import STARTS
 from jvi.assessment.cross import Cell
 from jvi.assessment.evaluation import Evaluation
 from jvi.assessment.exact import EXACT
+from jvi.assessment.in_unit import VALUES
 from jvi.assessment.rows import DIFFERENCE, KEYS, KL, NUMBERS, Row, difference_error, largest
 from jvi.evidence.diagnostics import MIN_TAIL, pareto_threshold
 from jvi.files import atomic_write
@@ -37,9 +38,11 @@ __all__ = [
 ]
 
 # Columns of the table: the key of a row, and how its values are printed.
+IN_UNIT = "in the unit of the data"  # in the place of which its name is printed
 COLUMNS = {
     "estimate": ("estimate", "{estimate}"),
     "samples": ("samples", "{samples}"),
+    IN_UNIT: ("told", "{told}"),
     "nats": ("mean", "{mean:.4f}"),
     "± images": ("standard_error", "{standard_error:.4f}"),
     "± samples": ("sampling_error", "{sampling_error:.4f}"),
@@ -59,12 +62,21 @@ PACKAGES = ("chainer", "numpy", "scipy", "scikit-image", "cupy-cuda12x", "cupy-c
 
 def text(rows: Sequence[Row]) -> str:
     """The table that is printed; columns that no row has a number for are left out."""
-    rows = [{"samples": str(row["num_samples"])} | row for row in rows]
+    rows = [{"samples": str(row["num_samples"]), "told": _in_unit(row)} | row for row in rows]
     columns = {
         header: [_cell(row, key, form) for row in rows] for header, (key, form) in COLUMNS.items()
     }
     columns = {header: cells for header, cells in columns.items() if set(cells) != {"-"}}
-    return table([list(cells) for cells in zip(*columns.values(), strict=True)], list(columns))
+    units = {IN_UNIT: next((f"{row['unit']} ± images" for row in rows if "unit" in row), "")}
+    headers = [units.get(header, header) for header in columns]
+    return table([list(cells) for cells in zip(*columns.values(), strict=True)], headers)
+
+
+def _in_unit(row):
+    """A mean and its standard error in the unit of the data, where that is not nats."""
+    if "unit" not in row:
+        return None
+    return _pair(Cell(row["value"], row["value_standard_error"]))
 
 
 def _cell(row, key, form):
@@ -295,12 +307,14 @@ def free_prefix(prefix: str) -> str:
 def write(prefix: str, report: Mapping[str, Any]) -> None:
     """PREFIX.json: `report`, a dict with "rows"; PREFIX.csv: its rows. Not a number is empty.
 
-    What was measured beside bounds, under "measures", ends the CSV as rows without a K.
+    What was measured beside bounds, under "measures", ends the CSV as rows without a K; rows of
+    data that have another unit than nats have `jvi.assessment.in_unit.VALUES`, too.
     """
     report = _plain(report)
+    more = VALUES if any("unit" in row for row in report["rows"]) else ()
     with atomic_write(f"{prefix}.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-    keys = (*KEYS, *NUMBERS, "replications", "spread")
+    keys = (*KEYS, *NUMBERS, "replications", "spread", *more)
     with atomic_write(f"{prefix}.csv") as temporary, open(temporary, "w", newline="") as file:
         lines = csv.DictWriter(file, keys, extrasaction="ignore", lineterminator="\n")
         lines.writeheader()

@@ -13,9 +13,9 @@ __all__ = [
     "Dataset",
     "Unit",
     "as_it_is",
-    "check_likelihood",
     "binarise",
     "bits_per_dimension",
+    "check_likelihood",
     "dequantise",
     "observe_each",
     "of_bytes",
@@ -190,8 +190,8 @@ def check_likelihood(data: Dataset, link: Any) -> None:
     """
     if data.observe is of_bytes and not getattr(link, "of_bytes", False):
         raise ValueError(
-            f"{data.name} is of bytes, for which {link.spec.name} has no likelihood: choose a model "
-            "of bytes, as iaf-resnet"
+            f"{data.name} is of bytes, for which {link.spec.name} has no likelihood: choose one "
+            "that has, as iaf-resnet"
         )
 
 

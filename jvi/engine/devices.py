@@ -3,6 +3,7 @@
 import numpy as np
 
 from jvi.compat.chainer7 import chainer
+from jvi.engine.ranks import ranks
 
 __all__ = ["device", "on_host", "rows_at_once", "training_pieces"]
 
@@ -13,8 +14,14 @@ ROWS = 2**11
 GPU_ROWS = 2**18
 
 
+# A batch of samples that are larger than a row has so many pieces at least, but of no fewer points.
+PARTS, LEAST = 4, 8
+
+
 def device(number):
     """The Chainer device that the command line calls `number`; a GPU becomes the current one.
+
+    Of several ranks on a host each takes another GPU, from that one on.
 
     Parameters
     ----------
@@ -33,9 +40,17 @@ def device(number):
     problem = _gpu_problem(number)
     if problem:
         raise ValueError(f"GPU {number} cannot be used: {problem}; use -g -1 for the CPU")
-    found = chainer.get_device(f"@cupy:{number}")
+    found = chainer.get_device(f"@cupy:{_of_rank(number)}")
     found.use()
     return found
+
+
+def _of_rank(number):
+    if ranks().size == 1:
+        return number
+    import cupy
+
+    return ranks().gpu(number, cupy.cuda.runtime.getDeviceCount())
 
 
 def _gpu_problem(number):
@@ -55,12 +70,24 @@ def on_host(device):
     return device.xp is np
 
 
-def rows_at_once(device):
-    """How many samples, over all data points, to evaluate in one call."""
-    return ROWS if on_host(device) else GPU_ROWS
+def rows_at_once(device, link=None):
+    """How many samples, over all data points, to evaluate in one call.
+
+    A link whose samples are larger than a plain network's says so by `heft`, the number of rows
+    that each counts for.
+    """
+    rows = ROWS if on_host(device) else GPU_ROWS
+    return max(1, rows // getattr(link, "heft", 1))
 
 
-def training_pieces(num_points, num_samples, device):
-    """Slices of a batch that training works on at once: half of what an evaluation does."""
-    size = max(1, rows_at_once(device) // 2 // num_samples)
+def training_pieces(num_points, num_samples, device, link=None):
+    """Slices of a batch that training works on at once: half of what an evaluation does.
+
+    Batches of larger samples are small, so these are cut for several cores as well.
+    """
+    most = max(1, rows_at_once(device, link) // 2 // num_samples)
+    if on_host(device) and getattr(link, "heft", 1) > 1:
+        most = min(most, max(LEAST, -(-num_points // PARTS)))
+    count = -(-num_points // most)
+    size = -(-num_points // count) if count else 1  # all about alike
     return [slice(start, start + size) for start in range(0, num_points, size)]

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from functools import cache
 
 from jvi.engine.devices import on_host
+from jvi.engine.ranks import ranks
 
 __all__ = ["cores", "parallel_map", "stopped"]
 
@@ -21,7 +22,7 @@ def parallel_map(function, items, device):
     not depend on the number of threads.
     """
     items = list(items)
-    workers = min(len(items), cores()) if on_host(device) else 1
+    workers = min(len(items), _threads()) if on_host(device) else 1
     _keep_freed_memory()
     if workers <= 1:
         # One thread here, too: those of BLAS wait for each other by spinning, which takes ten times
@@ -64,9 +65,16 @@ def _keep_freed_memory():
 
 
 def cores():
-    """How many cores this process may use."""
+    """How many cores this process may use, with the other ranks of its run on this host."""
+    if ranks().cores is not None:
+        return ranks().cores
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count()
+
+
+def _threads():
+    """How many of them are this process's."""
+    return ranks().threads or cores()
 
 
 @cache

@@ -51,12 +51,15 @@ class Rule(NamedTuple):
         Who found it.
     auxiliary : str or None
         The option that says how many rows of `log_w` are auxiliary draws.
+    apart : bool
+        Whether the encoder ascends another bound than the model, where log q's derivative is total.
     """
 
     function: Callable[..., tuple[Array, Weights]]
     route: str
     source: str
     auxiliary: str | None = None
+    apart: bool = False
 
 
 class Estimator(NamedTuple):
@@ -95,6 +98,11 @@ class Estimator(NamedTuple):
     def route(self) -> str:
         """One of `TOTAL`, `PATH`, `SCORE` and `SLEEP`."""
         return self.rule.route
+
+    @property
+    def one_bound(self) -> bool:
+        """Whether it is the gradient of one scalar: all densities may come from one pass."""
+        return self.route == TOTAL and not self.rule.apart
 
     @property
     def weighs_kl(self) -> bool:
@@ -157,10 +165,12 @@ ESTIMATORS = {
     "elbo": Rule(total_derivative.elbo, TOTAL, "Kingma & Welling 2014; all terms from the samples"),
     "iwae": Rule(total_derivative.iwae, TOTAL, "Burda et al. 2016"),
     "jvi": Rule(total_derivative.jvi, TOTAL, "Nowozin 2018; can diverge"),
-    "jvi-iwae": Rule(total_derivative.jvi_iwae, TOTAL, "JVI for the model, IWAE for the encoder"),
-    "jvi-elbo": Rule(total_derivative.jvi_elbo, TOTAL, "Nowozin's code, 'jvi+elbo'"),
+    "jvi-iwae": Rule(
+        total_derivative.jvi_iwae, TOTAL, "JVI for the model, IWAE for the encoder", apart=True
+    ),
+    "jvi-elbo": Rule(total_derivative.jvi_elbo, TOTAL, "Nowozin's code, 'jvi+elbo'", apart=True),
     "miwae": Rule(total_derivative.miwae, TOTAL, "Rainforth et al. 2018"),
-    "piwae": Rule(total_derivative.piwae, TOTAL, "Rainforth et al. 2018"),
+    "piwae": Rule(total_derivative.piwae, TOTAL, "Rainforth et al. 2018", apart=True),
     "ciwae": Rule(total_derivative.ciwae, TOTAL, "Rainforth et al. 2018"),
     "renyi": Rule(total_derivative.renyi, TOTAL, "Li & Turner 2016"),
     "stl": Rule(pathwise.stl, PATH, "Roeder et al. 2017, of IWAE; biased for K > 1"),

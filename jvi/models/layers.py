@@ -193,8 +193,8 @@ def image_of(num_pixels, halvings, what):
     if side % 2**halvings:
         most = (side & -side).bit_length() - 1
         raise ValueError(
-            f"{what} halves images {halvings} times, but {side} x {side} pixels can be halved only "
-            f"{most} times: give at most {most} levels"
+            f"{what} halves images {halvings} times, but {side} x {side} pixels can be halved "
+            + (f"{most} times: give at most {most} levels" if most else "not once")
         )
     return side, colours
 

@@ -13,7 +13,9 @@ from chainer import serializers
 
 from jvi.compat.meta import dump_meta
 from jvi.compat.snapshot import from_original, to_original
+from jvi.engine.ranks import ranks
 from jvi.files import atomic_write
+from jvi.training.average import selected, with_averages
 from jvi.training.step import Diverged
 
 __all__ = [
@@ -89,7 +91,8 @@ def check_output(prefix, overwrite=False):
 def resume(trainer, arrays):
     """Continue from the arrays of a snapshot, ours or the original's.
 
-    Every entry is compared with what the run has in its place: kernels trust shapes.
+    Every entry is compared with what the run has in its place: kernels trust shapes. Averages of
+    the parameters that the snapshot does not have begin at its parameters.
 
     Raises
     ------
@@ -108,6 +111,7 @@ def resume(trainer, arrays):
         )
     if not np.array_equal(np.sort(order), np.arange(len(order))):
         raise ValueError(f"the snapshot's {key} is not every data point once")
+    state = with_averages(state, updater.get_optimizer("main"))
     _check_entries(state, trainer)
     _check_counters(state)
     try:
@@ -115,6 +119,7 @@ def resume(trainer, arrays):
     except KeyError as error:
         raise ValueError(f"the snapshot has no entry {error.args[0]}") from None
     updater.order_sampler.epoch = updater.epoch + 1
+    updater.fresh = updater.iteration == 0
 
 
 def _check_entries(state, trainer):
@@ -190,6 +195,8 @@ def take_over(trainer, source, prefix, meta):
 class Saver:
     """After each epoch writes the latest snapshot, and the best one when it is the best.
 
+    In the best one averages of the parameters, where there are any, are the parameters.
+
     Before the first epoch, too, the latest one, so that there is something to continue from
     whenever a run is interrupted; but what is there already is only replaced by a whole epoch.
 
@@ -221,35 +228,38 @@ class Saver:
     def initialize(self, trainer):
         """The best value so far of a continued run: from its log, or that of the model as it is."""
         self.epoch = trainer.updater.epoch
-        if trainer.updater.iteration and self.files.best.exists():
+        if trainer.updater.iteration and ranks().first(self.files.best.exists()):
             known = [entry[SELECTED_BY] for entry in log_of(trainer) if SELECTED_BY in entry]
             self.best = min(known) if known else self.value_now()
         older = self.files[1:] if trainer.updater.iteration == 0 else [self.files.latest]
         if not any(map(os.path.lexists, older)):
-            self._write(trainer, {self.files.latest: self._state(trainer)})
+            self._write(trainer, {self.files.latest: self._original(_state(trainer))})
 
     def __call__(self, trainer):
         value = log_of(trainer)[-1][SELECTED_BY]
         if not math.isfinite(value):
             raise Diverged(f"training diverged: the validation bound is {value}")
-        better, state = value < self.best, self._state(trainer)
+        better, state = value < self.best, _state(trainer)
         # The latest first: of files that are written together it is the last to appear, so that
         # what is interrupted before it is done again.
-        contents = {self.files.latest: state, self.files.log: json.dumps(log_of(trainer), indent=4)}
+        log = json.dumps(log_of(trainer), indent=4)
+        contents = {self.files.latest: self._original(state), self.files.log: log}
         if better:
-            contents |= {self.files.perf: f"{value:f}", self.files.best: state}
+            best = self._original(selected(state))
+            contents |= {self.files.perf: f"{value:f}", self.files.best: best}
         self._write(trainer, contents)
         if better:
             self.best, self.selected = value, True
         self.saved = True
 
-    def _state(self, trainer):
-        return to_original(serializers.npz.serialize(trainer), self.twins)
+    def _original(self, state):
+        return to_original(state, self.twins)
 
     def _write(self, trainer, contents):
-        """Write files together: none of them where the disk is full."""
+        """Write files together: none of them where the disk is full; rank 0 does."""
+        contents = {**contents, self.files.meta: dump_meta(self.meta)}
         with ExitStack() as files:
-            for path, content in {**contents, self.files.meta: dump_meta(self.meta)}.items():
+            for path, content in contents.items() if ranks().rank == 0 else ():
                 temporary = files.enter_context(atomic_write(path))
                 if isinstance(content, str):
                     temporary.write_text(content)
@@ -257,6 +267,10 @@ class Saver:
                     with open(temporary, "wb") as file:
                         np.savez(file, **content)
         self.epoch = trainer.updater.epoch
+
+
+def _state(trainer):
+    return serializers.npz.serialize(trainer)
 
 
 def log_of(trainer):

@@ -22,7 +22,7 @@ from jvi.evidence.arrays import at_least, float64, namespace
 from jvi.evidence.estimators import PATH, SCORE, SLEEP, TOTAL, Estimator, estimator
 from jvi.evidence.quantities import QUANTITIES, Terms
 from jvi.functions import Route, weighted_sum
-from jvi.models.protocol import lacking, tree
+from jvi.models.protocol import Joint, lacking, tree
 from jvi.training.annealed import annealed, check_annealed
 
 __all__ = [
@@ -32,6 +32,8 @@ __all__ = [
     "check_fit",
     "draw",
     "follow",
+    "for_link",
+    "information",
     "loss",
     "objective_for",
     "reported",
@@ -53,8 +55,8 @@ class Objective(NamedTuple):
     """What is trained on, and what of it is reported: quantities, "-" for minus, by name.
 
     `annealed` is what changes while training. `free_bits`, in nats, is what the KL divergence of
-    each latent unit costs at least, on average over a batch: below it nothing pushes it to zero
-    (Kingma et al. 2016, equation 15).
+    each latent unit, or group of such, costs at least, on average over a batch: below it nothing
+    pushes it to zero (Kingma et al. 2016, equation 15).
     """
 
     estimator: Estimator
@@ -85,7 +87,8 @@ class Draws(NamedTuple):
     Of the K only the first `num_samples` are reported; the others an estimator has for itself.
     `followed` are the log-weights that the estimator sees, where `kl_weight` counts.
     `kl` is the divergence of q(z|x) from p(z), a Variable (N,), where it was asked for, and
-    `costly` what of it counts. `dreamt` is log q(z|x) of the model's own draws, a Variable (1, N).
+    `costly` what of it counts, (N,), or of the samples' (K, N). `dreamt` is log q(z|x) of
+    the model's own draws, a Variable (1, N).
     """
 
     q: Any
@@ -160,6 +163,16 @@ def changed(objective: Objective, annealing: str = "", free_bits: float = 0.0) -
     return objective._replace(annealed=values, free_bits=free_bits)
 
 
+def for_link(objective: Objective, link: Any) -> Objective:
+    """An objective with a minimum of information, of sampled KL where the link has no other."""
+    sampled = hasattr(link, "draw_joint") and not hasattr(link, "kl")
+    if objective.free_bits and objective.latent == KL and sampled:
+        return objective._replace(
+            estimator=estimator("elbo"), latent=SAMPLED, reported=Objective(None).reported
+        )
+    return objective
+
+
 def check_fit(objective: Objective, link: Any, num_samples: int) -> None:
     """Refuse, before any work, an objective that a model or a number of samples cannot serve.
 
@@ -181,7 +194,7 @@ def check_fit(objective: Objective, link: Any, num_samples: int) -> None:
     needs = [("log_q", name)] if route != TOTAL and link.reparameterised else []
     if route == SLEEP:
         needs = [(each, name) for each in ("log_q", "draw_prior", "draw_x")]
-    if objective.free_bits:
+    if objective.free_bits and not hasattr(link, "draw_joint"):
         needs.append(("kl_of_units", "a minimum of information (free bits)"))
     for capability, what in needs:
         problem = lacking(link, capability, what)
@@ -191,10 +204,11 @@ def check_fit(objective: Objective, link: Any, num_samples: int) -> None:
         problem = lacking(link, "kl", "the analytic KL divergence")
         if problem:
             raise ValueError(f"{problem}: choose --estimator elbo, which samples it")
-    if objective.free_bits and objective.latent != KL:
+    sampled = name == "elbo" and hasattr(link, "draw_joint")
+    if objective.free_bits and objective.latent != KL and not sampled:
         raise ValueError(
-            f"a minimum of information (free bits) is of the analytic KL divergence, which {name} "
-            "does not have: choose --vae-type vae"
+            f"a minimum of information (free bits) is of the ELBO's KL divergence, not of {name}: "
+            "choose --estimator elbo"
         )
     _check_values(objective, num_samples)
 
@@ -213,20 +227,44 @@ def _check_values(objective, num_samples):
 def draw(link, x, source, num_samples, objective, now=None):
     """Draw z for x, N data points, and evaluate all densities that an objective needs."""
     now, route = now or {}, objective.estimator.route
-    q = link.infer(x)
-    z, log_q = link.draw(q, source, num_samples + objective.estimator.num_auxiliary)
-    scaling, fixed = Route(), not link.reparameterised or route in (SCORE, SLEEP)
-    if fixed and link.reparameterised:
-        z = tree(lambda each: each.array, z)
-        log_q = link.log_q(q, z)
-    log_px, log_pz = link.log_joint(x, z if fixed else _scaled(scaling, z))
+    q, scaling = link.infer(x), Route()
+    drawn = num_samples + objective.estimator.num_auxiliary
+    if objective.estimator.one_bound and hasattr(link, "draw_joint"):
+        joint = link.draw_joint(x, q, source, drawn)
+    else:
+        joint = _two_passes(link, x, q, source, drawn, scaling, route)
+    z, log_q, log_px, log_pz, groups = joint
     log_w = float64(log_px.array) + float64(log_pz.array) - float64(log_q.array)
     draws = Draws(q, z, scaling, log_px, log_pz, log_q, None, log_w, num_samples, log_w)
     if objective.latent == KL:
         draws = draws._replace(kl=link.kl(q), costly=_costly(link, q, now.get("open")))
+    elif "open" in now:
+        draws = draws._replace(costly=F.sum(groups * now["open"], axis=-1))
     if route == SLEEP:
         draws = draws._replace(dreamt=_dreamt(link, source, log_w.shape[1]))
     return _weighing_kl(draws, now["kl"]) if "kl" in now else draws
+
+
+def _two_passes(link, x, q, source, drawn, scaling, route):
+    """`Joint` where the gradient of the model is to be told from that through the samples."""
+    z, log_q = link.draw(q, source, drawn)
+    fixed = not link.reparameterised or route in (SCORE, SLEEP)
+    if fixed and link.reparameterised:
+        z = tree(lambda each: each.array, z)
+        log_q = link.log_q(q, z)
+    return Joint(z, log_q, *link.log_joint(x, z if fixed else _scaled(scaling, z)))
+
+
+def information(link, x, source, num_samples):
+    """The KL divergence of each latent unit, or group, of each data point: an array (N, G).
+
+    In closed form, or the mean over the samples that `draw` takes from the same source.
+    """
+    with chainer.no_backprop_mode():
+        q = link.infer(x)
+        if hasattr(link, "kl_of_units"):
+            return link.kl_of_units(q).array
+        return link.draw_joint(x, q, source, num_samples).groups.array.mean(axis=0)
 
 
 def _weighing_kl(draws, weight):
@@ -282,7 +320,9 @@ def loss(link, draws, objective, weights):
         model = _away_from_zero(model)
         draws.route.scale = _without_nothing(weights.path) / model
     terms = [(model, draws.log_px)]
-    if objective.latent == SAMPLED:
+    if objective.latent == SAMPLED and draws.costly is not None:
+        terms.append((-model if kl is None else -kl * model, draws.costly))
+    elif objective.latent == SAMPLED:
         prior = model if kl is None else kl * model
         if kl is not None and weights.path is not None:
             weights = weights._replace(path=kl * weights.path)  # a score's hold it already

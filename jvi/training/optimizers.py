@@ -5,12 +5,14 @@ that a recorded step follows a schedule.
 """
 
 import chainer
+from chainer.optimizer import GradientMethod, HyperparameterProxy, UpdateRule
 from chainer.optimizers.adam import AdamRule
 from chainer.optimizers.sgd import SGDRule
 from chainer.optimizers.smorms3 import SMORMS3Rule
 
 from jvi.functions.kernels import kernels_for
 from jvi.spec import parse
+from jvi.training.average import keep_average
 
 __all__ = [
     "CLIP",
@@ -37,10 +39,11 @@ def make_optimizer(name, lr):
     return OPTIMIZERS[spec.name](lr, **spec.options)
 
 
-def optimizer_for(name, lr, link, clip=CLIP):
+def optimizer_for(name, lr, link, clip=CLIP, average=0.0):
     """`make_optimizer`'s, set up for a link; gradients longer than `clip` are scaled down to it.
 
-    `clip` is of the norm of all gradients together; with 0 they stay as they are.
+    `clip` is of the norm of all gradients together; with 0 they stay as they are. `average` is the
+    decay of a moving average of the parameters, `jvi.training.average`; with 0 there is none.
     """
     optimizer = make_optimizer(name, lr)
     optimizer.setup(link)
@@ -48,6 +51,8 @@ def optimizer_for(name, lr, link, clip=CLIP):
         parameter.update_rule._init_states(parameter)
     if clip:
         optimizer.add_hook(chainer.optimizer_hooks.GradientClipping(clip))
+    if average:
+        keep_average(optimizer, average)
     return optimizer
 
 
@@ -104,6 +109,43 @@ class _AdamRule(AdamRule):
         adam(param.array, param.grad, state["m"], state["v"], rates, t, lr, h.eps)
 
 
+class _AdamaxRule(UpdateRule):
+    """Kingma & Ba (2015), algorithm 2, but for `eps`: m is divided by max(u, eps).
+
+    So the steps are the paper's wherever u ≥ eps, and a parameter that has never had a gradient,
+    where u = 0, stays as it is.
+    """
+
+    def init_state(self, param):
+        zeros = param.device.xp.zeros_like
+        self.state.update({name: zeros(param.array) for name in ("m", "u")})
+
+    def update_core_cpu(self, param):
+        if param.grad is None:
+            return
+        h, state = self.hyperparam, self.state
+        step = h.lr / (1 - h.beta1**self.t)
+        adamax = kernels_for(param.array).adamax
+        adamax(param.array, param.grad, state["m"], state["u"], h.beta1, h.beta2, step, h.eps)
+
+    def update_core_gpu(self, param):
+        h, state, (t, lr) = self.hyperparam, self.state, self.optimizer.on_device
+        xp = chainer.backend.get_array_module(param.grad)
+        step = (lr / (1 - h.beta1**t)).astype(param.dtype)
+        state["m"] += (1 - h.beta1) * (param.grad - state["m"])
+        state["u"][...] = xp.maximum(h.beta2 * state["u"], xp.abs(param.grad))
+        param.array -= step * state["m"] / xp.maximum(state["u"], h.eps)
+
+
+class _AdamaxMethod(GradientMethod):
+    lr = HyperparameterProxy("lr")
+
+    def __init__(self, **hyperparameters):
+        super().__init__()
+        for name, value in hyperparameters.items():
+            setattr(self.hyperparam, name, value)
+
+
 def _with_rule(base, rule):
     """An optimizer class whose update rules are `rule`s that know their optimizer."""
 
@@ -122,6 +164,7 @@ def _with_rule(base, rule):
 _SGD = _with_rule(chainer.optimizers.SGD, _SGDRule)
 _SMORMS3 = _with_rule(chainer.optimizers.SMORMS3, _SMORMS3Rule)
 _Adam = _with_rule(chainer.optimizers.Adam, _AdamRule)
+_Adamax = _with_rule(_AdamaxMethod, _AdamaxRule)
 
 
 def sgd(lr):
@@ -137,11 +180,21 @@ def smorms3(lr, eps: float = 1e-16):
 
 def adam(lr, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
     """Kingma & Ba 2015; `eps` is added to the root of the second moment before its correction."""
+    _check_adams("adam", beta1, beta2, eps)
+    return _Adam(alpha=lr, beta1=beta1, beta2=beta2, eps=eps)
+
+
+def adamax(lr, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
+    """Kingma & Ba 2015, section 7.1, with the largest gradient; at least `eps` divides a step."""
+    _check_adams("adamax", beta1, beta2, eps)
+    return _Adamax(lr=lr, beta1=beta1, beta2=beta2, eps=eps)
+
+
+def _check_adams(name, beta1, beta2, eps):
     for option, value in (("beta1", beta1), ("beta2", beta2)):
         if not 0 <= value < 1:
-            raise ValueError(f"adam:{option} must be at least 0 and below 1, not {value}")
-    _check_positive("adam:eps", eps)
-    return _Adam(alpha=lr, beta1=beta1, beta2=beta2, eps=eps)
+            raise ValueError(f"{name}:{option} must be at least 0 and below 1, not {value}")
+    _check_positive(f"{name}:eps", eps)
 
 
 def _check_positive(option, value):
@@ -150,4 +203,4 @@ def _check_positive(option, value):
 
 
 # Options are the annotated parameters.
-OPTIMIZERS = {"sgd": sgd, "smorms3": smorms3, "adam": adam}
+OPTIMIZERS = {"sgd": sgd, "smorms3": smorms3, "adam": adam, "adamax": adamax}

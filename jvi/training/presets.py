@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from jvi.compat.options import SIZES
+from jvi.spec import Spec, split
 from jvi.training.schedules import schedule
 
 __all__ = ["Preset", "filled_in", "listing", "preset", "presets"]
@@ -29,6 +30,8 @@ KEYWORDS: dict[str, tuple[str, type]] = {
     "--lr": ("lr", float),
     "--schedule": ("schedule", str),
     "--clip": ("clip", float),
+    "--free-bits": ("free_bits", float),
+    "--average": ("average", float),
 }
 
 
@@ -51,14 +54,15 @@ class Preset(NamedTuple):
     @property
     def keywords(self) -> dict[str, Any]:
         """The same as keyword arguments of `jvi.train`, which downloads the data where needed."""
-        sizes = [f"{key}={self.options[o]}" for o, key in SIZES.items() if o in self.options]
-        model = ":".join([self.options["--model"], *([",".join(sizes)] if sizes else [])])
+        name, texts = split(self.options["--model"])
+        keys = SIZES.get(name, {}).items()
+        texts |= {key: self.options[o] for o, key in keys if o in self.options}
         named = {
             keyword: kind(self.options[option])
             for option, (keyword, kind) in KEYWORDS.items()
             if option in self.options
         }
-        return {"model_or_name": model, **named}
+        return {"model_or_name": str(Spec(name, texts)), **named}
 
 
 @cache
@@ -91,7 +95,7 @@ def listing() -> str:
     for name, each in presets().items():
         lines += ["", f"{name}: {each.about}"]
         for option, value in each.options.items():
-            lines.append(f"  {option:<15}{value:<25}{each.sources[option]}")
+            lines.append(f"  {option:<15}{value:<24} {each.sources[option]}")
     return "\n".join(lines[1:])
 
 

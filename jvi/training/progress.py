@@ -4,25 +4,31 @@ import math
 
 from tqdm import tqdm
 
+from jvi.datasets import NATS
 from jvi.training.checkpoints import SELECTED_BY, log_of
 
 __all__ = ["EpochLines", "ProgressBar"]
 
 
 class EpochLines:
-    """A line per epoch, but at most one in two seconds, above the progress bar if there is one."""
+    """A line per epoch, but at most one in two seconds, above the progress bar if there is one.
 
-    COLUMNS = ("epoch", "training", "validation", "iwae", "seconds")
+    The IWAE bound is also told in `unit`, that of the data, where it is not nats.
+    """
+
+    COLUMNS = ("epoch", "training", "validation", "iwae")
     PAUSE = 2.0
 
-    def __init__(self, epochs, estimator):
+    def __init__(self, epochs, estimator, unit=NATS):
         self.epochs, self.estimator, self.printed = epochs, estimator, -math.inf
+        self.unit = None if unit.name == NATS.name else unit
 
     def initialize(self, trainer):
         tqdm.write(
             f"nats per image; gradient estimator {self.estimator}; * is the best epoch so far"
         )
-        tqdm.write("".join(f"{name:>12}" for name in self.COLUMNS))
+        more = [self.unit.name] if self.unit else []
+        tqdm.write("".join(f"{name:>12}" for name in (*self.COLUMNS, *more, "seconds")))
 
     def __call__(self, trainer):
         log = log_of(trainer)
@@ -34,7 +40,8 @@ class EpochLines:
         prefix = "main/" if "main/obj" in entry else "p_obj/"
         losses = [entry[name] for name in (f"{prefix}obj", "validation/main/obj", SELECTED_BY)]
         best = min(e.get(SELECTED_BY, math.inf) for e in log) == entry[SELECTED_BY]
-        numbers = "".join(f"{-value:12.3f}" for value in losses)
+        more = [self.unit.value(-losses[-1])] if self.unit else []
+        numbers = "".join(f"{value:12.3f}" for value in (*[-loss for loss in losses], *more))
         tqdm.write(f"{entry['epoch']:>12}{numbers}{seconds:12.1f}{' *' if best else ''}")
 
 

@@ -3,6 +3,7 @@
 from contextlib import contextmanager
 
 from jvi.compat.arrays import read_arrays
+from jvi.engine.ranks import ranks
 from jvi.files import locked, make_folders, remove_leftovers
 from jvi.training.checkpoints import check_output, files_of
 from jvi.training.step import Diverged
@@ -32,32 +33,51 @@ def run(trainer, prefix, overwrite=False, in_place=False, begin=None):
     Raises
     ------
     ValueError
-        Where another process trains under this prefix, or has done so since it was read.
+        Where another process trains under this prefix, or has done so since it was read; or where
+        the ranks of this run do not have the same data, options, parameters or versions.
     FileExistsError, OSError
         As `check_output`.
     Diverged, Ended
         With what is left of the run.
     """
     files = files_of(prefix)
+    ranks().agree(**_facts(trainer))
     with alone(prefix):
-        if in_place:
-            _check_unchanged(trainer, files)
-        else:
-            check_output(prefix, overwrite)
-        if begin is not None:
-            begin()
+        if ranks().rank == 0:
+            if in_place:
+                _check_unchanged(trainer, files)
+            else:
+                check_output(prefix, overwrite)
+            if begin is not None:
+                begin()
         _run(trainer, files, prefix, in_place)
+        ranks().agree()  # so that its files are there for all
+
+
+def _facts(trainer):
+    """What all ranks must have in common."""
+    step, meta = trainer.updater.step, trainer.get_extension("save").meta
+    return {
+        "options": sorted(meta.items(), key=str),
+        "data": [step.data.train, step.data.validation],
+        "parameters": [each.array for each in step.model.link.params()],
+        "epochs so far": [trainer.updater.iteration],
+    }
 
 
 @contextmanager
 def alone(prefix):
-    """Hold the folder of a prefix for this process, without what killed ones left there.
+    """Hold the folder of a prefix for this run, without what killed ones left there: rank 0 does.
 
     Raises
     ------
     ValueError
         Where another process trains under this prefix.
     """
+    ranks().agree()  # all have looked at what is there
+    if ranks().rank:
+        yield
+        return
     files = files_of(prefix)
     busy = f"{prefix} is being trained by another process: wait for it, or choose another -o"
     with make_folders(files.folder), locked(files.folder, busy):
@@ -84,7 +104,7 @@ def _run(trainer, files, prefix, in_place):
     try:
         trainer.run(show_loop_exception_msg=False)
     except Diverged as error:
-        if not saver.saved and not there:
+        if not saver.saved and not there and ranks().rank == 0:
             for path in (files.latest, files.meta):
                 path.unlink(missing_ok=True)
         raise Diverged(f"{error}; {_good(saver, files)}; try a smaller --lr") from None

@@ -9,12 +9,13 @@ import numpy as np
 
 from jvi.engine.devices import on_host, training_pieces
 from jvi.engine.random import BatchSource, DeviceSource, counter_key, stream
+from jvi.engine.ranks import ranks
 from jvi.engine.threads import parallel_map
 from jvi.evidence.arrays import host
 from jvi.models.protocol import points
 from jvi.training.annealed import KL
 from jvi.training.learned import value_of
-from jvi.training.objective import draw, follow, loss, reported, summarise
+from jvi.training.objective import draw, follow, information, loss, reported, summarise
 from jvi.training.optimizers import learning_rate
 
 __all__ = ["Diverged", "Step"]
@@ -64,6 +65,7 @@ class Step:
             self.rows = model.device.send(np.asarray(data.train, np.float32))
             self.key = counter_key(seed, "training noise")
             self.recorder = Recorder(self._recorded)
+            self.recorder.possible = ranks().size == 1  # a recording cannot wait for others
 
     def __call__(self, rows, iteration):
         if self.recorder is None:
@@ -151,34 +153,48 @@ class Step:
     def _gradients(self, x, source, now):
         """Set the parameters' gradients, and return what is reported of each data point.
 
-        The batch is worked on in pieces, which bounds memory for any batch size.
+        The batch is worked on in pieces, which bounds memory for any batch size; each rank has a
+        share of it, and at the end the sums of all.
         """
         link, device = self.model.link, self.model.device
         num_points = link.num_points(x)
         drawn = self.num_samples + self.objective.estimator.num_auxiliary
-        pieces = training_pieces(num_points, drawn, device)
+        own = range(num_points)[ranks().share(num_points)]
+        pieces = [
+            slice(own.start + piece.start, min(own.start + piece.stop, own.stop))
+            for piece in training_pieces(len(own), drawn, device, link)
+        ]
         work = [(rows, source.rows(rows)) for rows in pieces]
         if self.objective.free_bits:
-            now = now | {"open": self._open(x, pieces)}
-        parameters, parts = [p for each in self._optimizers() for p in each.target.params()], []
-        for values, gradients in parallel_map(self._piece(x, num_points, now), work, device):
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                if parts:
-                    parameter.grad += gradient
-                else:
-                    parameter.grad = gradient
-            parts.append(values)
-        xp = device.xp
+            now = now | {"open": self._open(x, [(rows, source.rows(rows)) for rows in pieces])}
+        parameters = [p for each in self._optimizers() for p in each.target.params()]
+
+        def summed():
+            parts = []
+            for values, gradients in parallel_map(self._piece(x, num_points, now), work, device):
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    if parts:
+                        parameter.grad += gradient
+                    else:
+                        parameter.grad = gradient
+                parts.append(values)
+            return parts
+
+        parts, xp = ranks().gather(summed), device.xp
+        ranks().sum([parameter.grad for parameter in parameters])
         return {name: xp.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _open(self, x, pieces):
+    def _open(self, x, work):
         """Which latent units' KL divergence, on average over the batch, is above what is free."""
 
-        def total(rows):
-            with chainer.no_backprop_mode():
-                return self.model.link.kl_of_units(self.model.link.infer(x[rows])).array.sum(axis=0)
+        def total(piece):
+            rows, source = piece
+            with chainer.using_config("type_check", False):
+                found = information(self.model.link, x[rows], source, self.num_samples)
+            return found.sum(axis=0)
 
-        mean = sum(parallel_map(total, pieces, self.model.device)) / len(x)
+        parts = ranks().gather(lambda: list(parallel_map(total, work, self.model.device)))
+        mean = sum(parts) / len(x)
         return (mean > self.objective.free_bits).astype(mean.dtype)
 
     def _piece(self, x, num_points, now):

@@ -35,6 +35,7 @@ def train(
     clip: float = CLIP,
     anneal: str = "",
     free_bits: float = 0.0,
+    average: float = 0.0,
     seed: int = 0,
     device: int = -1,
     output: str | Path | None = None,
@@ -71,6 +72,9 @@ def train(
         or "kl", the weight of log p(z) - log q(z|x); docs/estimators.md.
     free_bits : float
         What each latent unit's KL divergence costs at least, in nats; of "elbo".
+    average : float
+        Decay, in [0, 1), of a moving average of the parameters, as 0.999; it is what is validated,
+        selected and returned. 0 for none: the parameters themselves.
     seed : int
         Of everything random: the initial parameters, the order of the data, the noise.
     device : int
@@ -111,6 +115,7 @@ def train(
         quiet=quiet,
         schedule=schedule,
         clip=clip,
+        average=average,
     )
     meta = {
         "--model": str(trained.link.spec),
@@ -123,6 +128,7 @@ def train(
         "--clip": repr(clip),
         "--anneal": anneal or None,
         "--free-bits": repr(free_bits),
+        "--average": repr(average),
         "--epochs": str(settings.epochs),
         "--batchsize": str(batch_size),
         "--seed": str(seed),
@@ -130,9 +136,10 @@ def train(
     with tempfile.TemporaryDirectory() as folder:
         prefix = Path(folder) / "model" if output is None else Path(output)
         check_output(prefix, overwrite)
+        empty = trained.link.copy(mode="copy")  # afterwards it would take the optimizer along
         trainer = build_trainer(trained, data, settings, prefix, meta)
         run(trainer, prefix, overwrite)
-        files = read_model(files_of(prefix).best, trained.link.copy(mode="copy"))
+        files = read_model(files_of(prefix).best, empty)
     best = Model(files.link, device, meta)
     best.history = log_of(trainer)
     return best

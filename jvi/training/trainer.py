@@ -8,11 +8,14 @@ from chainer import training
 from chainer.training import extensions
 
 from jvi.datasets import observe_each
+from jvi.datasets.dataset import BLOCK, check_likelihood
 from jvi.engine.devices import on_host, training_pieces
 from jvi.engine.random import BatchSource, stream
+from jvi.engine.ranks import ranks
 from jvi.engine.threads import parallel_map
 from jvi.evidence.bounds import iwae
 from jvi.files import atomic_write
+from jvi.training.average import averaged, restart
 from jvi.training.checkpoints import SELECTED_BY, Saver, files_of
 from jvi.training.learned import learner_for, value_of
 from jvi.training.objective import (
@@ -20,6 +23,7 @@ from jvi.training.objective import (
     check_fit,
     draw,
     follow,
+    for_link,
     loss,
     objective_for,
     reported,
@@ -32,6 +36,8 @@ from jvi.training.step import Diverged, Step
 
 __all__ = ["Settings", "build_trainer", "validate", "write_graph"]
 
+
+FIRST = 128  # data points, at most, from which a model that depends on them is initialised
 
 PREDICTIONS = 32  # draws of z, at least, that predictions of validation data are averaged over
 
@@ -53,6 +59,7 @@ class Settings(NamedTuple):
     on_nan: str = "stop"  # or "skip": leave out batches that are not finite
     schedule: str = CONSTANT
     clip: float = CLIP  # norm to which longer gradients are scaled; 0 for none
+    average: float = 0.0  # decay of the parameters' moving average, which is selected; 0 for none
 
     @property
     def rate(self):
@@ -78,7 +85,8 @@ class Updater(training.updaters.StandardUpdater):
         optimizers = {"main": optimizer} | ({"learned": learner} if learner else {})
         super().__init__(iterator, optimizers, device=model.device)
         self.prefix, self.rate = "" if settings.twins else "main/", settings.rate
-        about = settings.objective, settings.num_samples, settings.seed
+        self.fresh = not model.meta  # one that comes from a run has seen its first batch
+        about = for_link(settings.objective, model.link), settings.num_samples, settings.seed
         self.step = Step(
             model, data, optimizer, *about, skip=settings.on_nan == "skip", learner=learner
         )
@@ -87,7 +95,11 @@ class Updater(training.updaters.StandardUpdater):
         iterator = self.get_iterator("main")
         for optimizer in self.get_all_optimizers().values():
             set_learning_rate(optimizer, self.rate(iterator.epoch))
-        self.step(np.asarray(iterator.next()), self.iteration)
+        rows = np.asarray(iterator.next())
+        if self.fresh and self.iteration == 0 and hasattr(self.step.model.link, "initialise"):
+            initialise(self.step, rows[:FIRST])
+            restart(self.get_optimizer("main"))
+        self.step(rows, self.iteration)
         if iterator.is_new_epoch:
             values = self.step.means()
             if not np.isfinite(list(values.values())).all():
@@ -97,6 +109,20 @@ class Updater(training.updaters.StandardUpdater):
                     f"{learning_rate(self.get_optimizer('main')):g})"
                 )
             chainer.report({self.prefix + name: value for name, value in values.items()})
+
+
+def initialise(step, rows):
+    """Let a link set what depends on data from the `rows` of a step, observed as there."""
+    model, rows = step.model, step.data.train[rows]
+    rng, num_points = stream(step.seed, "initial parameters", 2), model.link.num_points(rows)
+    source = BatchSource(rng, num_points, model.device)
+
+    def run(rows):
+        with chainer.no_backprop_mode():
+            x = step.data.observe(model.device.send(rows), source)
+            model.link.initialise(x, source.rows(slice(None)))
+
+    list(parallel_map(run, [rows], model.device))  # for its single-threaded BLAS
 
 
 def learner_of(data, model, settings):
@@ -132,7 +158,7 @@ def validate(model, x, settings, learned=None):
     if hasattr(model.link, "log_likelihood_rows"):
         return _predicted(model, x, settings)
     objective, now = settings.objective.of_validation, settings.objective.at_last
-    pieces = training_pieces(len(x), settings.num_samples, model.device)
+    pieces = training_pieces(len(x), settings.num_samples, model.device, model.link)
 
     def values(number):
         rows = model.images(model.device.send(x[pieces[number]]))
@@ -146,7 +172,8 @@ def validate(model, x, settings, learned=None):
             "iwae": -iwae(draws.log_w, check_finite=False)
         }
 
-    parts = list(parallel_map(values, range(len(pieces)), model.device))
+    own = range(len(pieces))[ranks().share(len(pieces))]
+    parts = ranks().gather(lambda: list(parallel_map(values, own, model.device)))
     xp = model.device.xp
     means = summarise({name: xp.concatenate([p[name] for p in parts]) for name in parts[0]})
     return {f"validation/main/{name}": float(value) for name, value in means.items()}
@@ -186,23 +213,32 @@ def build_trainer(model, data, settings, prefix, meta):
     ValueError
         Before any work, where model, objective, data and numbers do not go together.
     """
+    settings = settings._replace(objective=for_link(settings.objective, model.link))
     check_fit(settings.objective, model.link, settings.num_samples)
     if settings.on_nan == "skip" and not on_host(model.device):
         raise ValueError("--on-nan skip needs the CPU: a GPU's steps do not wait to be looked at")
+    check_likelihood(data, model.link)
     for part in (data.train, data.validation):
-        model.images(part)
-    optimizer = optimizer_for(settings.optimizer, settings.rate(0), model.link, settings.clip)
+        _check_rows(model, data, part, settings.seed)
+    _check_ranks(model, data, settings)
+    about = settings.optimizer, settings.rate(0), model.link, settings.clip, settings.average
+    optimizer = optimizer_for(*about)
     updater = Updater(data, model, optimizer, settings)
     files = files_of(prefix)
     trainer = training.Trainer(updater, (settings.epochs, "epoch"), out=str(files.folder))
     held_out = observe_each(data, data.validation, settings.seed)
     estimator = str(settings.objective.estimator)
 
+    def validated():
+        with averaged(optimizer):
+            return validate(model, held_out, settings, updater.step.learned)
+
     def value_now():
-        return validate(model, held_out, settings, updater.step.learned)[SELECTED_BY]
+        return validated()[SELECTED_BY]
 
     def validation(trainer):
-        chainer.report(validate(model, held_out, settings, updater.step.learned))
+        ranks().agree(parameters=[each.array for each in model.link.params()])
+        chainer.report(validated())
 
     def complete(entry):
         entry["estimator"], entry["lr"] = estimator, learning_rate(optimizer)
@@ -214,19 +250,43 @@ def build_trainer(model, data, settings, prefix, meta):
     saver = Saver(files, settings.twins, meta, value_now)
     trainer.extend(saver, name="save", trigger=_end_of_epoch, priority=150)
     lines, bar = _nothing, _nothing
-    if not settings.quiet:
-        lines = EpochLines(settings.epochs, estimator)
+    if not settings.quiet and ranks().rank == 0:
+        lines = EpochLines(settings.epochs, estimator, data.unit)
         bar = ProgressBar(settings.epochs, updater.num_rows, settings.batch_size)
     trainer.extend(lines, name="PrintReport", trigger=epoch, priority=100)
     trainer.extend(bar, name="ProgressBar", trigger=(1, "iteration"), priority=50)
     return trainer
 
 
+def _check_ranks(model, data, settings):
+    """Refuse what cannot be split over ranks by data points."""
+    size, batch = ranks().size, min(settings.batch_size, len(data.train))
+    if size > 1 and model.link.num_points(data.train[:2]) == 1:
+        raise ValueError(
+            f"all rows share one z of {model.link.spec.name}, which {size} processes cannot split: "
+            "start one process"
+        )
+    if batch < size:
+        raise ValueError(
+            f"a batch of {batch} cannot be split over {size} processes: start fewer, or give a "
+            "larger batch size"
+        )
+
+
+def _check_rows(model, data, rows, seed):
+    """Refuse rows that a model does not take; bytes, which are none yet, as they are observed."""
+    if rows.dtype != np.uint8:
+        model.images(rows)
+        return
+    for start in range(0, len(rows), BLOCK):
+        model.images(observe_each(data, rows[start : start + BLOCK], seed, start))
+
+
 def write_graph(model, data, settings, path):
     """Write the computational graph of one loss to `path`, in Graphviz' dot language."""
     from chainer.computational_graph import build_computational_graph
 
-    x = model.images(data.train[:2])
+    x = model.images(observe_each(data, data.train[:2], settings.seed))
     source = BatchSource(stream(settings.seed, "pictures"), len(x), model.device)
     objective = settings.objective
     learner, now = learner_of(data, model, settings), objective.at_last

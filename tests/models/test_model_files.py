@@ -236,12 +236,15 @@ SPECS = {  # what is trained, for a moment, and how
     "gaussian-toy": "iwae",
     "gaussian-vae:hidden=3,latent=2": "iwae",
     "mixture:components=3": "reinforce",
+    "iaf:hidden=3,latent=2,posterior=iaf2,steps=2,width=4,depth-ar=1": "iwae",
+    "iaf-resnet:depths=1-1,n-z=1,n-h=2,posterior=down_iaf2,depth-ar=1": "iwae",
 }
 # Of the others: what they are trained on, and the size that it decides.
 DATA_OF = {
     "bayes-mlp": ("digits", "columns=64"),
     "gaussian-toy": ("gaussian-toy", "dim=20"),
     "gaussian-vae": ("digits", "columns=64"),
+    "iaf-resnet": ("digits-grey", "pixels=64"),
     "mixture": ("mixture", "columns=1"),
 }
 FORMS = ["m", "m.h5", "m.npz", "m.safetensors", "torch.safetensors"]

@@ -7,6 +7,8 @@ convolution's parameters are V, (k, k, in, out), g and b, as in a model's file. 
 import torch
 from torch.nn.functional import conv2d, elu, interpolate
 
+torch.set_num_threads(1)  # more only wait for each other at these sizes
+
 
 def normal(z, mean, ln_sd):
     """log N(z; mean, exp(ln_sd)) summed over pixels, map by map."""

@@ -134,7 +134,8 @@ def test_the_whole_run(tmp_path, monkeypatch, capsys):
         (["--peers", "theano"], "--peers: unknown 'theano', choose from eager, compiled, jax"),
         (
             ["--parts", "all"],
-            "--parts: unknown 'all', choose from times, memory, growth, estimators, network",
+            "--parts: unknown 'all', choose from times, memory, growth, estimators, network, "
+            "convolution, ranks",
         ),
         (["--allocators", "x"], "--allocators: unknown 'x', choose from default, tuned"),
     ],

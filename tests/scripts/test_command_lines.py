@@ -150,7 +150,7 @@ TRAIN = [
     ("train --estimator iwae --anneal alpha=0:1:2", 1, "iwae cannot anneal 'alpha': it has kl"),
     ("train --estimator rws --anneal kl=0:1:2", 1, "no gradient for a weighted KL part"),
     ("train --free-bits -1", 2, "--free-bits must be at least 0"),
-    ("train --estimator iwae --free-bits 1", 1, "choose --vae-type vae"),
+    ("train --estimator iwae --free-bits 1", 1, "of the ELBO's KL divergence, not of iwae"),
     ("train --model mlp --estimator reinforce:baseline=learned --free-bits 1", 1, "free bits"),
     ("train --on-nan hope", 2, '--on-nan must be "stop" or "skip"'),
     ("train --model nonsense", 2, "--model: unknown model 'nonsense'"),

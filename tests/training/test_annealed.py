@@ -163,9 +163,9 @@ def test_it_keeps_units_in_use(tmp_path, data):
     assert plain < 1.0 and free > 4 * 0.5 * 0.8
 
 
-def test_it_is_of_the_analytic_divergence_alone():
+def test_it_is_of_the_elbo_alone():
     link = MLP(6, 4, 2, np.random.default_rng(0))
-    with pytest.raises(ValueError, match="iwae does not have: choose --vae-type vae"):
+    with pytest.raises(ValueError, match="not of iwae: choose --estimator elbo"):
         check_fit(changed(Objective(estimator("iwae")), free_bits=0.1), link, 4)
     with pytest.raises(ValueError, match="free bits must be 0 or more nats, not -1"):
         changed(Objective(estimator("elbo")), free_bits=-1.0)

@@ -17,6 +17,7 @@ from jvi.functions.kernels import on_cupy
 from jvi.models import build
 from jvi.models.model import Model
 from jvi.training import optimizers
+from jvi.training.average import ENTRY
 from jvi.training.learned import learner_for
 from jvi.training.optimizers import optimizer_for
 from jvi.training.step import Step
@@ -67,7 +68,8 @@ def step_on(device, model="mlp:hidden=10,latent=5", **options):
     trained.device = device
     send(trained.link, device)
     about = settings.optimizer, settings.lr
-    optimizer, rng = optimizer_for(*about, trained.link), np.random.default_rng(1)
+    optimizer = optimizer_for(*about, trained.link, average=settings.average)
+    rng = np.random.default_rng(1)
     learner = learner_for(settings.objective.estimator, data().train, rng, *about)
     if learner is not None:
         send(learner.target, device)
@@ -111,6 +113,7 @@ CASES += [{"vae_type": "vae", "annealed": "kl=0:1:2", "free_bits": 0.1}]
 CASES += [{"name": "vimco", "annealed": "alpha=0.9:0:2"}]
 CASES += [{"name": "renyi-dreg", "annealed": "alpha=0.9:0:2,kl=0.5:1:1"}]
 CASES += [{"name": "ovis", "annealed": "gamma=1:0:2"}]
+CASES += [{"name": "iwae", "optimizer": "adamax", "average": 0.2}]
 
 
 @pytest.mark.parametrize("options", CASES, ids=str)
@@ -138,6 +141,9 @@ def test_a_step_is_the_cpus_and_never_waits(gpu, monkeypatch, options):
         for (name, a), (_, b) in zip(parameters(device), parameters(cpu), strict=True):
             error = np.linalg.norm(stand_in.plain(a.grad) - b.grad)
             assert error <= 1e-4 * np.linalg.norm(b.grad), name
+            if "average" in options:
+                mean, other = (each.update_rule.state[ENTRY] for each in (a, b))
+                np.testing.assert_allclose(stand_in.plain(mean), other, rtol=1e-4, atol=1e-5)
             b.array[...] = stand_in.plain(a.array)  # Adam makes much of tiny differences
 
 
@@ -147,7 +153,7 @@ def test_a_step_is_the_cpus_and_never_waits(gpu, monkeypatch, options):
         {"vae_type": "jvi"},
         {"vae_type": "jvi+elbo"},
         {"name": "jvi:order=2", "optimizer": "sgd"},
-        *CASES[-12:],
+        *CASES[-13:],
     ],
     ids=str,
 )
@@ -165,7 +171,7 @@ def test_steps_differ_in_nothing_but_device_memory(gpu, monkeypatch, options):
     assert traces[1] == traces[2] == traces[3]
 
 
-@pytest.mark.parametrize("optimizer", ["adam", ADAM, "sgd", "smorms3"])
+@pytest.mark.parametrize("optimizer", ["adam", ADAM, "adamax", "sgd", "smorms3"])
 def test_a_changed_learning_rate_and_hooks_have_their_effect(gpu, monkeypatch, optimizer):
     """As on the CPU, from the same gradients: a schedule, and weight decay beside clipping."""
     cpu = step_on(devices.device(-1), name="iwae", optimizer=optimizer)

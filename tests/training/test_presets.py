@@ -26,6 +26,7 @@ OPTIONS, _ = arguments_of(train.__doc__, [])
 def test_they_are_the_papers():
     assert set(NAMES) == {
         *("burda2016", "rainforth2018", "lievin2020-sbn", "lievin2020-gmm", "nowozin2018"),
+        *("kingma2016-cifar10", "kingma2016-table3", "kingma2016-small", "kingma2016-mnist"),
     }
     assert all(f'"{name}"' in train.__doc__ for name in NAMES)
 
@@ -70,8 +71,20 @@ def test_steps_are_told_in_epochs(name, steps, rows):
     assert int(options["--epochs"]) * rows == steps * int(options["--batchsize"])
 
 
+# What replaces options of presets whose steps would take minutes.
+SIZES = {"--depths": "1", "--n-z": "2", "--n-h": "4", "--depth-ar": "1", "--batchsize": "650"}
+SMALLER = {
+    "kingma2016-cifar10": SIZES,
+    "kingma2016-table3": SIZES,
+    "kingma2016-small": SIZES,
+    "kingma2016-mnist": {"--model": "iaf:steps=2,width=16"},
+}
+
+
 def small(name, folder):
     """Data of the shape that a preset's are, as a file."""
+    if name == "cifar10":
+        return "digits-grey"
     rng = np.random.default_rng(0)
     if name == "mixture":
         rows = 50 + 50 * rng.normal(size=(40, 1))
@@ -86,8 +99,12 @@ def small(name, folder):
 def test_every_preset_trains_and_is_continued_without_it(name, tmp_path):
     """On other data and for an epoch: these options are replaced, the others are the preset's."""
     options = preset(name).options
+    smaller = SMALLER.get(name, {})
+    options = options | smaller
     data, prefix = small(options["--dataset"], tmp_path), str(tmp_path / "m")
-    train.main(["--preset", name, "-d", data, "-e", "1", "-o", prefix, "--quiet"])
+    words = [word for pair in smaller.items() for word in pair]
+    words += ["-d", data, "-e", "1", "-o", prefix, "--quiet"]
+    train.main(["--preset", name, *words])
     meta = read_meta(files_of(prefix).meta)
     changed = {"--dataset": data, "--epochs": "1", "--model": meta["--model"]}
     for option, value in (options | changed).items():
