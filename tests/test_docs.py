@@ -86,9 +86,15 @@ def test_commands_are_commands(line):
         docopt(module.__doc__, words[2:])
 
 
-@pytest.mark.parametrize(
-    "line", [param for param in commands() if not SLOW.search(param.values[0])]
-)
+def quick():
+    """What takes seconds; those of the README always run, those of other pages in slow tests."""
+    for param in commands():
+        if not SLOW.search(param.values[0]):
+            marks = [] if param.id.startswith("README") else [pytest.mark.slow]
+            yield pytest.param(*param.values, id=param.id, marks=marks)
+
+
+@pytest.mark.parametrize("line", list(quick()))
 def test_quick_commands_run(line, folder):
     words = shlex.split(line)
     assert words[0] == "python", "say what else this is, in SLOW"

@@ -88,6 +88,7 @@ def in_wheel(path):
         return {name for name in archive.namelist() if ".dist-info/" not in name}
 
 
+@pytest.mark.slow
 def test_an_editable_install_maps_compat_and_scripts(checkout, tmp_path):
     """As after `make install`: everything comes from the checkout, and a script runs as a file."""
     pytest.importorskip("pip", reason="pip is not installed")
@@ -128,6 +129,7 @@ def test_sdist_holds_the_checkout_and_builds_the_same_wheel(checkout, sdist, whe
     assert in_wheel(build("wheel", sdist, tmp_path)) == in_wheel(wheel)
 
 
+@pytest.mark.slow
 def test_commands_of_an_installed_wheel(wheel, tmp_path):
     pytest.importorskip("pip", reason="pip is not installed")
     install = ["-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--target"]

@@ -7,6 +7,8 @@ put together in an order that depends on neither timing nor the MPI library, on 
   last bit; and what one rank raises, all raise;
 - `Ranks.sum` adds arrays in the order of ranks, in float64.
 
+What ranks tell each other is pickled: it comes from this run alone, never from a file.
+
 Without mpiexec there is one rank, nothing is exchanged, and mpi4py is not imported. All calls are
 made by the main thread, by all ranks in the same order.
 """

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jvi.datasets import as_dataset
+from jvi.engine.ranks import ranks
 from jvi.evidence.estimators import Estimator
 from jvi.evidence.estimators import estimator as make
 from jvi.models.files import read_model
@@ -134,12 +135,15 @@ def train(
         "--seed": str(seed),
     }
     with tempfile.TemporaryDirectory() as folder:
-        prefix = Path(folder) / "model" if output is None else Path(output)
-        check_output(prefix, overwrite)
+        prefix = ranks().first(Path(folder) / "model" if output is None else Path(output))
+        if ranks().rank == 0:
+            check_output(prefix, overwrite)
         empty = trained.link.copy(mode="copy")  # afterwards it would take the optimizer along
         trainer = build_trainer(trained, data, settings, prefix, meta)
         run(trainer, prefix, overwrite)
+        ranks().agree()  # what rank 0 has written is there
         files = read_model(files_of(prefix).best, empty)
+        ranks().agree()  # before it is removed
     best = Model(files.link, device, meta)
     best.history = log_of(trainer)
     return best

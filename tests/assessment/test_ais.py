@@ -368,6 +368,7 @@ def test_bdmc_brackets_the_exact_evidence(gaussian):
     assert gaps[1].gap < gaps[0].gap / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", [False, True])
 def test_reverse_annealing_with_adapted_steps(gaussian, prior):
     """Each temperature has its step size on the way back, too."""

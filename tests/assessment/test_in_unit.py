@@ -17,6 +17,7 @@ from jvi.assessment import plots
 from jvi.assessment.in_unit import in_unit
 from jvi.assessment.similarity import ssim
 from jvi.datasets import NATS, bits_per_dimension
+from jvi.models import MLP
 from jvi.scripts import evaluate, report, train
 
 SHAPE = (4, 4, 3)
@@ -144,6 +145,7 @@ def test_bytes_are_checked_as_they_are_observed(prefix, monkeypatch, capsys, tmp
         return data._replace(**parts, observe=datasets.of_bytes)
 
     monkeypatch.setitem(datasets.DATASETS, "colours", of_bytes)
+    monkeypatch.setattr(MLP, "of_bytes", True, raising=False)
     evaluate.main(["-s", "4", "--quiet", "--table", str(tmp_path / "t"), str(prefix)])
     printed = float(capsys.readouterr().out.split()[0])
     x = of_bytes().test.astype(np.float32) / 256

@@ -134,6 +134,7 @@ def test_the_comparison_is_by_image_and_of_the_same_chains(both):
     np.testing.assert_allclose(stored["ais-ais-prior_error@16"], errors)
 
 
+@pytest.mark.slow
 def test_where_q_misses_nothing_the_starts_agree():
     """Over 12 seeds of one mode: few warnings, and differences as large as their errors say."""
     model = jvi.Model(TwoModes(modes=(1,)))

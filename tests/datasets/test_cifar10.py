@@ -1,6 +1,5 @@
 """CIFAR-10 in all its forms, on small files made here."""
 
-import gzip
 import hashlib
 import io
 import os
@@ -207,28 +206,6 @@ def test_damaged_archives(version, tmp_path):
     path.write_bytes(packed(version, contents(version))[:-20])
     with pytest.raises(ValueError, match="SHA-256 differs"):
         datasets.load("cifar10", tmp_path)
-
-
-def test_archives_that_pass_for_the_published_ones_are_read_within_bounds(version, tmp_path):
-    path = tmp_path / "cifar10" / version.archive
-    path.parent.mkdir()
-    made, raw = contents(version), io.BytesIO()
-    about = tarfile.TarInfo("huge")
-    about.size = 2**40
-    raw.write(about.tobuf() + bytes(2**20))
-    cases = {
-        "holds only 5 of 6 files": packed(version, dict(list(made.items())[1:])),
-        "longer files": gzip.compress(raw.getvalue()),
-        "other or longer": packed(version, {**made, **{f"{i}": b"" for i in range(100)}}),
-        "is damaged": packed(version, made)[:-3000],
-        f"{version.archive} is damaged": b"no archive",
-    }
-    for message, content in cases.items():
-        path.write_bytes(content)
-        small = version._replace(archive_sha256=hashlib.sha256(content).hexdigest())
-        with pytest.raises(ValueError, match=message) as error:
-            cifar10._of_archive(small, path)
-        assert str(path) in str(error.value)
 
 
 @pytest.mark.parametrize("count", [COUNT, 7])

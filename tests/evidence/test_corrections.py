@@ -187,6 +187,7 @@ def test_few_repeats_say_nothing_of_their_error(repeats):
     assert estimate.infinite_variance.all() and (estimate.standard_error == np.inf).all()
 
 
+@pytest.mark.slow
 def test_sumo_never_claims_a_standard_error():
     """Its mean over 400 runs of 200 is spread three times as far as the typical run says."""
     rng = np.random.default_rng(2)

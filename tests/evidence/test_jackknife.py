@@ -345,6 +345,7 @@ def test_axis_outside_the_array_is_refused():
         jackknife(np.zeros((4, 3)), 1, axis=2)
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_from_exact_biases(tmp_path, capsys):
     for order, num_samples, shape in [(0, 7, 1.0), (1, 16, 0.1), (3, 8, 0.1)]:
         exact = jackknife_figure.exact_bias(num_samples, order, Decimal(str(shape)))

@@ -235,6 +235,7 @@ SPECS = {  # what is trained, for a moment, and how
     "conv:channels=2,latent=2": "iwae",
     "gaussian-toy": "iwae",
     "gaussian-vae:hidden=3,latent=2": "iwae",
+    "softplus-vae:hidden=3,latent=2": "iwae",
     "mixture:components=3": "reinforce",
     "iaf:hidden=3,latent=2,posterior=iaf2,steps=2,width=4,depth-ar=1": "iwae",
     "iaf-resnet:depths=1-1,n-z=1,n-h=2,posterior=down_iaf2,depth-ar=1": "iwae",

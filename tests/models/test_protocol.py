@@ -19,6 +19,7 @@ NAMES = [
     "gaussian-toy",
     "mixture:components=3",
     "gaussian-vae:hidden=5,latent=2",
+    "softplus-vae:hidden=5,latent=2",
     "conv:channels=2,latent=3",
     "iaf:hidden=5,latent=2,steps=2,width=4",
     "iaf:hidden=5,latent=2,posterior=diag",
@@ -195,8 +196,8 @@ def test_what_cannot_be_built_is_one_sentence(name, message):
 @pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (9, "depths 2-2 halves images 2 times, but 3 x 3 pixels can be halved only 0 times"),
-        (12, "depths 2-2 halves images 2 times, but 2 x 2 pixels can be halved only 1 times"),
+        (9, "depths 2-2 halves images 2 times, but 3 x 3 pixels can be halved not once"),
+        (12, "depths 2-2 halves images 2 times, but 2 x 2 pixels can be halved 1 times"),
         (32, "32 numbers are no square image, grey or of three colours"),
     ],
 )

@@ -9,7 +9,6 @@ import pytest
 from jvi.assessment import flow_experiments, timed_run
 from jvi.assessment.factorised import Baseline
 from jvi.assessment.flow_experiments import EXPERIMENTS, FlowExperiment, FlowRun, complete, cut
-from jvi.assessment.flow_plots import tiled
 from jvi.assessment.flow_tables import by_label, rows, show
 from jvi.assessment.timed_run import curve_of, spent
 from jvi.datasets import load
@@ -182,16 +181,6 @@ def test_a_curve_adds_up_processor_time():
     assert curve_of(log)[0]["validation"] == -80.0
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3)], ids=["grey", "colour"])
-def test_tiles_are_in_reading_order(shape):
-    images = np.linspace(0.1, 0.9, 12 * math.prod(shape)).reshape(12, -1)
-    found = tiled(images, shape)
-    assert found.shape == (2 * 3, 10 * 4, *shape[2:])
-    assert np.array_equal(found[:2, 4:7], images[1].reshape(shape))
-    assert np.array_equal(found[3:5, 4:7], images[11].reshape(shape))
-    assert np.all(found[2] == 1) and np.all(found[3:, 8:] == 1)
-
-
 def test_the_command_writes_table_and_pictures(tmp_path, capsys):
     words = "--minutes 0.002 --test-images 20 -s 8 -b 400 --seeds 0,1"
     flows(tmp_path, words)
@@ -225,6 +214,7 @@ REFUSED = [
     ("--opt nothing", "--opt: unknown optimizer"),
     ("-d mixture --model mixture", "elbo needs draws of z that can be differentiated"),
     ("--free-bits 1 -d digits --model burda:layers=2", "minimum of information"),
+    ("--model mlp", "digits-grey is of bytes, for which mlp has no likelihood"),
 ]
 
 

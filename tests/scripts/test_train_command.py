@@ -209,6 +209,7 @@ def test_an_interrupted_run_says_what_is_true_and_goes_on(tmp_path, number, stat
     assert state(tmp_path / "m") == state(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_there_is_something_to_continue_from_before_the_first_epoch_ends(tmp_path):
     slow = SIZES.replace("-b 400", "-b 2")  # an epoch takes a second
     child = start(tmp_path / "m", sizes=slow)

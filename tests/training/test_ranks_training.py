@@ -10,6 +10,7 @@ import mpi
 import numpy as np
 import pytest
 
+import jvi
 from jvi.models.files import read_snapshot
 from jvi.scripts import evaluate, train
 from jvi.training.checkpoints import files_of
@@ -25,6 +26,8 @@ RUNS = {
     "learned": "--model sbn:layers=1,units=10 --estimator reinforce:baseline=learned "
     f"--vae-samples 4 -e 2 {SMALL}",
     "average": f"--model burda:layers=1 --estimator dreg --average 0.9 -e 2 {SMALL}",
+    "flow": "-d digits-grey --model iaf-resnet --depths 1 --n-z 2 --n-h 4 --estimator elbo "
+    "--kl-min 0.1 --average 0.9 -e 1 -b 64 --opt adamax --quiet",
     "uneven": f"--vae-type iwae --vae-samples 500 --nhidden 8 --nlatent 2 -e 1 {SMALL}",
 }
 
@@ -50,7 +53,8 @@ def data(tmp_path_factory):
 
 
 def words_of(name, data, prefix):
-    return ["-d", str(data), *RUNS[name].split(), "-o", str(prefix)]
+    dataset = [] if RUNS[name].startswith("-d") else ["-d", str(data)]
+    return [*dataset, *RUNS[name].split(), "-o", str(prefix)]
 
 
 def log_of(prefix):
@@ -212,3 +216,14 @@ def test_a_mistake_is_told_once(data, tmp_path, words, said):
     status, _, err = mpi.ended(process)
     errors = [each for each in err.splitlines() if each.startswith("error")]
     assert status in (1, 2) and len(errors) == 1 and said in errors[0], err
+
+
+@pytest.mark.slow
+def test_training_as_one_call_gives_every_rank_the_model():
+    program = "import jvi; from jvi.engine.ranks import ranks\n"
+    program += "m = jvi.train('mlp:hidden=4,latent=2', 'digits', 'iwae', 4, 1, quiet=True)\n"
+    program += "every = ranks().gather(lambda: [m.history[-1]['validation/main/iwae']])\n"
+    program += "assert len(every) == 2 and every[0] == every[1]; print(every[0])"
+    alone = jvi.train("mlp:hidden=4,latent=2", "digits", "iwae", 4, 1, quiet=True)
+    told = float(mpi.run(2, "-c", program).split()[0])
+    assert told == pytest.approx(alone.history[-1]["validation/main/iwae"], rel=1e-6)
