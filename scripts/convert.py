@@ -6,7 +6,8 @@ Usage:
   convert.py (-h | --help)
 
 <prefix> is what was given to train.py -o, or one file of a model: a snapshot, .npz, .h5 or
-.safetensors. The ending of <out> says what to write:
+.safetensors; or a state dictionary of PyTorch, .pt, of the reproduction by M'Charrak et al. (2021),
+which needs PyTorch (docs/tightiwae.md). The ending of <out> says what to write:
   NAME.h5            as Chainer's save_hdf5 does, with NAME.meta.yaml
   NAME.safetensors   with the training arguments in its header
   NAME.npz           a snapshot without a trainer's state, with NAME.meta.yaml
@@ -19,7 +20,8 @@ Options:
   -h --help    Show this help screen.
   --torch      Name the parameters as PyTorch does (encode.qlin0.weight); for .safetensors only.
   --overwrite  Replace existing files.
-  --summary    Print what the files hold, and every reason to doubt them, as inspect_model.py does.
+  --summary    Print what the files hold, and every reason to doubt them, as inspect_model.py does;
+               convert a .pt file before.
 """
 
 import os
@@ -33,14 +35,12 @@ ENDINGS = (".h5", ".safetensors", ".npz")
 def main(argv=None):
     arguments, _ = arguments_of(__doc__, argv)
     if arguments["--summary"]:
-        from jvi.scripts.inspect_model import summary
-
-        print(summary(arguments["<prefix>"]))
+        print(_summary(arguments["<prefix>"]))
         return
-    from jvi.models.files import outputs, read_model, write_model
+    from jvi.models.files import outputs, write_model
 
     out = _target(arguments["<out>"], arguments["--torch"])
-    files = read_model(arguments["<prefix>"])
+    files = _read(arguments["<prefix>"])
     new = {"<out>": outputs(out, files)}
     if os.path.exists(out) and out.samefile(files.path):
         raise UsageError(f"<out>: {out} is the file to convert: name another one")
@@ -49,6 +49,25 @@ def main(argv=None):
         print(f"note: {note}")
     for path in write_model(out, files, arguments["--torch"]):
         print(f"wrote {path}")
+
+
+def _summary(prefix):
+    from jvi.compat.tightiwae import ENDING
+    from jvi.scripts.inspect_model import summary
+
+    if prefix.endswith(ENDING):
+        raise UsageError(f"--summary: {prefix} is a file of PyTorch: convert it before")
+    return summary(prefix)
+
+
+def _read(prefix):
+    """The `ModelFiles` to convert."""
+    from jvi.compat.tightiwae import ENDING, read_checkpoint
+    from jvi.models.files import of_arrays, read_model
+
+    if prefix.endswith(ENDING):
+        return of_arrays(prefix, *read_checkpoint(prefix))
+    return read_model(prefix)
 
 
 def _sources(files):

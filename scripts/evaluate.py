@@ -57,8 +57,8 @@ Options:
   --seed <seed>                Seed of everything random, which includes the binarisation of the
                                test images; for fresh samples of the same images there is --reps
                                [default: 0].
-  --data-dir <folder>          Folder that holds mnist/, omniglot/ (else the variable JVI_DATA, else
-                               a download).
+  --data-dir <folder>          Folder that holds mnist/, omniglot/, cifar10/ (else the variable
+                               JVI_DATA, else a download).
   --overwrite                  Replace existing --table, --logw and --per-image files.
   --quiet                      Print the result lines only.
 

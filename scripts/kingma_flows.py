@@ -89,16 +89,8 @@ def _list(experiments):
         for name, e in experiments.items()
     ]  # fmt: skip
     header = [
-        "experiment",
-        "data",
-        "minutes",
-        "seeds",
-        "batch",
-        "optimizer",
-        "average",
-        "free",
-        "K",
-    ]
+        "experiment", "data", "minutes", "seeds", "batch", "optimizer", "average", "free bits", "K"
+    ]  # fmt: skip
     models = [f"{name}: {model}" for name, e in experiments.items() for model in e.models]
     return "\n".join([table(rows, header), "", *models])
 
@@ -167,7 +159,8 @@ def _prepared(name, experiment, arguments):
 def _run(folder, experiment, data, todo):
     from time import monotonic
 
-    from jvi.assessment.flow_experiments import complete, has_result
+    from jvi.assessment.comparison import has_result
+    from jvi.assessment.flow_experiments import complete
 
     waiting = [each for each in todo if not has_result(folder, each)]
     before = len(todo) - len(waiting)

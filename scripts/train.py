@@ -16,8 +16,9 @@ Options:
                                Options given here replace its.
   -d <dataset>, --dataset <dataset>
                                Data set: "digits" (scikit-learn's, needs no download), "mnist",
-                               "omniglot", or the path of an .npz, .npy or idx file
-                               [default: digits].
+                               "omniglot"; as bytes "digits-grey", "mnist-grey", "cifar10" or
+                               "cifar10-part" (what there is of it); or the path of an .npz, .npy
+                               or idx file [default: digits].
   -o <modelprefix>             Write the trained model under this prefix [default: output].
   -g <device>, --device <device>
                                Number of the GPU to train on, -1 for the CPU [default: -1].
@@ -68,8 +69,8 @@ Options:
                                diverge; without it the encoder follows the doubly reparameterised
                                gradient of IWAE, and the decoder JVI without negative weights.
   --seed <seed>                Seed of everything random [default: 0].
-  --data-dir <folder>          Folder that holds mnist/, omniglot/ (else the variable JVI_DATA, else
-                               a download).
+  --data-dir <folder>          Folder that holds mnist/, omniglot/, cifar10/ (else the variable
+                               JVI_DATA, else a download).
   --resume <prefix>            Continue the training of this model with its own options; those
                                given here replace them. -o names another place for the result.
   --overwrite                  Replace an existing model.

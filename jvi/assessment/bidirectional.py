@@ -78,7 +78,7 @@ def bdmc(
 
 
 def simulate(model: Any, num_images: int, seed: int = 0) -> tuple[Any, np.ndarray]:
-    """z from the prior and binary x from p(x|z), on the host.
+    """z from the prior and x from p(x|z), binary or bytes, on the host.
 
     Returns
     -------
@@ -88,7 +88,7 @@ def simulate(model: Any, num_images: int, seed: int = 0) -> tuple[Any, np.ndarra
     Raises
     ------
     ValueError
-        For no images, or a model that has no prior to draw from or whose x is not binary.
+        For no images, or a model that has no prior to draw from or whose x is neither.
     """
     if num_images < 1:
         raise ValueError(f"the number of images must be at least 1, not {num_images}")
@@ -96,6 +96,12 @@ def simulate(model: Any, num_images: int, seed: int = 0) -> tuple[Any, np.ndarra
         model.require(capability, "simulation")
     points = range(num_images)
     source = PointSource((seed, "annealing noise", 0), points, (SIMULATED,), model.device)
+    if getattr(model.link, "of_bytes", False):
+        part = source.part()
+        with chainer.no_backprop_mode():
+            z = model.link.draw_prior(part, 1, num_images)
+            x = host(model.link.draw_x(z, part))[0]
+        return tree(lambda each: host(each)[0], z), x
     with chainer.no_backprop_mode():
         z = model.link.draw_prior(source.part(), 1, num_images)
         means = host(model.link.mean(z).array)[0]

@@ -4,7 +4,7 @@ Whatever ends a run, the same call goes on from its last epoch, and what it give
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,16 @@ from jvi.evidence.estimators import estimator
 from jvi.files import atomic_write, locked, make_folders
 from jvi.training.objective import Objective, check_fit
 
-__all__ = ["check_run", "check_settings", "complete", "has_result", "read_results"]
+__all__ = [
+    "RESULT",
+    "check_run",
+    "check_settings",
+    "complete",
+    "has_result",
+    "kept",
+    "read",
+    "read_results",
+]
 
 RESULT, SETTINGS = "result.json", "settings.json"
 MOST = 2**24  # bytes of one: 10,000 images have 100,000
@@ -38,11 +47,11 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=2) + "\n")
         return
-    kept = _read(path)
-    for key in {**kept, **settings}:
-        if kept.get(key) != settings.get(key):
+    there = read(path)
+    for key in {**there, **settings}:
+        if there.get(key) != settings.get(key):
             raise ValueError(
-                f"{folder} holds runs with {key} {kept.get(key)}, not {settings.get(key)}: name "
+                f"{folder} holds runs with {key} {there.get(key)}, not {settings.get(key)}: name "
                 "another place with -o"
             )
 
@@ -78,10 +87,17 @@ def read_results(folder: Path, estimators: Sequence[str]) -> list[dict[str, Any]
         found = place.get(run["estimator"], len(place))
         return run["num_samples"], found, run["estimator"], run["seed"]
 
-    return sorted(map(_read, folder.glob(f"*/{RESULT}")), key=order)
+    return sorted(map(read, folder.glob(f"*/{RESULT}")), key=order)
 
 
-def _read(path):
+def read(path: Path) -> dict[str, Any]:
+    """One result.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, where it is damaged.
+    """
     try:
         found = json.loads(read_file(path, MOST))
     except ValueError:
@@ -89,6 +105,25 @@ def _read(path):
     if not isinstance(found, dict):
         raise ValueError(f"{path} is damaged: remove it")
     return found
+
+
+def kept(own: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
+    """The result in a run's folder `own`: read, or else made and written.
+
+    None where another process has this run.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(make_folders(own))
+        try:
+            stack.enter_context(locked(own, "busy"))
+        except ValueError:
+            return None
+        if (own / RESULT).exists():
+            return read(own / RESULT)
+        result = make()
+        with atomic_write(own / RESULT) as temporary:
+            temporary.write_text(json.dumps(result, allow_nan=False) + "\n")
+        return result
 
 
 def complete(
@@ -116,15 +151,4 @@ def complete(
         A KeyboardInterrupt, where it was interrupted.
     """
     own = folder / each.name
-    with ExitStack() as stack:
-        stack.enter_context(make_folders(own))
-        try:
-            stack.enter_context(locked(own, "busy"))
-        except ValueError:
-            return None
-        if has_result(folder, each):
-            return _read(own / RESULT)
-        result = made(each, experiment, data, own)
-        with atomic_write(own / RESULT) as temporary:
-            temporary.write_text(json.dumps(result, allow_nan=False) + "\n")
-        return result
+    return kept(own, lambda: made(each, experiment, data, own))

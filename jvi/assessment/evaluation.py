@@ -183,7 +183,7 @@ def evaluations(
     """`evaluate` for several numbers of samples at once: a list of `Evaluation`.
 
     Samples are drawn for the largest number; smaller ones use the first of them, and so give
-    what they give alone.
+    what they give alone. A jackknife is left out of those that are too few for its order.
 
     Parameters
     ----------
@@ -214,7 +214,10 @@ def evaluations(
         """For each number of samples, of the block that begins at `start`; its log-weights."""
         rows = slice(start, min(start + block, len(x)))
         terms = draw_terms(model, x[rows], most, seed, replication, start)
-        found = [_values(_first(terms, num), bounds, order, detail) for num in sample_counts]
+        found = [
+            _values(_first(terms, num), possible(bounds, order, num), order, detail)
+            for num in sample_counts
+        ]
         if detail:
             found[sample_counts.index(most)] |= _gap_error(terms, bounds)
         return found, terms.log_w if keep else None
@@ -231,10 +234,11 @@ def evaluations(
 
     parts, log_w = zip(*ranks().gather(shared), strict=True)
     kept = np.concatenate(log_w, axis=1) if keep else None
-    return [
-        summarise(_joined(values), bounds, num, kept[:num] if keep else None, unit)
-        for values, num in zip(zip(*parts, strict=True), sample_counts, strict=True)
-    ]
+    found = []
+    for values, num in zip(zip(*parts, strict=True), sample_counts, strict=True):
+        names = possible(bounds, order, num)
+        found.append(summarise(_joined(values), names, num, kept[:num] if keep else None, unit))
+    return found
 
 
 def agree(model: Any, x: Any, *options: Any) -> None:
@@ -267,22 +271,27 @@ def check_request(
     """
     if not sample_counts:
         raise ValueError("give at least one number of samples")
-    fewest = min(sample_counts)
-    if fewest < 1:
-        raise ValueError(f"the number of samples must be at least 1, not {fewest}")
+    if min(sample_counts) < 1:
+        raise ValueError(f"the number of samples must be at least 1, not {min(sample_counts)}")
+    most = max(sample_counts)
     if batch_size < 1:
         raise ValueError(f"the batch size must be at least 1, not {batch_size}")
     for name in bounds:
         if name in others:
             continue
         found = bound(name, order, tuple(others))
-        if found.order is not None and not 0 <= found.order < fewest:
+        if found.order is not None and not 0 <= found.order < most:
             raise ValueError(
-                f"jackknife order {found.order} needs more than {found.order} samples, not {fewest}"
+                f"jackknife order {found.order} needs more than {found.order} samples, not {most}"
             )
         problem = found.needs and link is not None and lacking(link, found.needs, name)
         if problem:
             raise ValueError(f"{problem}: ask for elbo, which is sampled")
+
+
+def possible(bounds: Iterable[str], order: int, num_samples: int) -> list[str]:
+    """The bounds that so many samples are enough for."""
+    return [name for name in bounds if (bound(name, order).order or 0) < num_samples]
 
 
 def elbo_name(link: Any) -> str:

@@ -4,10 +4,8 @@ A run is a folder with the model and, once it is finished, result.json; whatever
 call goes on from its last epoch.
 """
 
-import json
 import platform
 from collections.abc import Mapping
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -15,15 +13,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jvi.assessment.assessed import observed
+from jvi.assessment.comparison import RESULT, kept, read
 from jvi.assessment.evaluation import evaluations
 from jvi.assessment.tables import versions
 from jvi.assessment.timed_run import curve_of, spent, train_for
-from jvi.compat.reading import read_file
 from jvi.datasets import Dataset, observe_each
 from jvi.engine.random import stream
 from jvi.engine.threads import cores
 from jvi.evidence.estimators import estimator
-from jvi.files import atomic_write, locked, make_folders
 from jvi.models import build
 from jvi.models.files import read_model
 from jvi.models.model import Model
@@ -39,14 +37,12 @@ __all__ = [
     "check",
     "complete",
     "cut",
-    "has_result",
     "load",
     "settings_of",
     "trained",
 ]
 
-RESULT, MODEL = "result.json", "model"
-MOST = 2**24  # bytes of one
+MODEL = "model"
 NO_END = 10**9  # epochs: the time ends a run
 
 
@@ -155,7 +151,7 @@ def check(each: FlowRun, experiment: FlowExperiment, data: Dataset) -> None:
         Naming what does not fit.
     """
     model = _model(each, data)
-    model.images(observe_each(data, data.test[:2], 0))
+    observed(model, data, data.test[:2], 0)
     settings, _ = _settings(each, experiment, model)
     check_fit(for_link(settings.objective, model.link), model.link, 1)
 
@@ -172,11 +168,6 @@ def _model(each, data):
     return Model(build(each.model, data.train.shape[1], rng))
 
 
-def has_result(folder: Path, each: FlowRun) -> bool:
-    """Whether a run is finished."""
-    return (folder / each.name / RESULT).exists()
-
-
 def load(folder: Path) -> list[dict[str, Any]]:
     """What all finished runs of a folder gave, by name.
 
@@ -185,17 +176,7 @@ def load(folder: Path) -> list[dict[str, Any]]:
     ValueError
         Naming a file that is damaged.
     """
-    return [_read(path) for path in sorted(folder.glob(f"*/{RESULT}"))]
-
-
-def _read(path):
-    try:
-        found = json.loads(read_file(path, MOST))
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or "test" not in found:
-        raise ValueError(f"{path} is damaged: remove it")
-    return found
+    return [read(path) for path in sorted(folder.glob(f"*/{RESULT}"))]
 
 
 def complete(
@@ -218,18 +199,7 @@ def complete(
         For JSON, docs/flows.md; None where another process has this run.
     """
     own = folder / each.name
-    with ExitStack() as stack:
-        stack.enter_context(make_folders(own))
-        try:
-            stack.enter_context(locked(own, "busy"))
-        except ValueError:
-            return None
-        if (own / RESULT).exists():
-            return _read(own / RESULT)
-        result = _made(each, experiment, data, own / MODEL)
-        with atomic_write(own / RESULT) as temporary:
-            temporary.write_text(json.dumps(result, allow_nan=False) + "\n")
-        return result
+    return kept(own, lambda: _made(each, experiment, data, own / MODEL))
 
 
 def _made(each, experiment, data, prefix):

@@ -8,12 +8,12 @@ import numpy as np
 
 from jvi.assessment.factorised import Baseline
 from jvi.assessment.flow_tables import by_label, unit_of
-from jvi.assessment.plots import new_figure, save_png
+from jvi.assessment.plots import grid, new_figure, save_png
 from jvi.datasets import Dataset, observe_each
 from jvi.engine.random import stream
 from jvi.evidence.arrays import host
 
-__all__ = ["draw_curves", "draw_images", "tiled"]
+__all__ = ["draw_curves", "draw_images"]
 
 COLUMNS = 10
 SKIPPED = 0.05  # share of the time at the start, which would flatten the rest
@@ -77,19 +77,8 @@ def draw_images(path: Path, model: Any, data: Dataset, seed: int = 0) -> None:
         (pairs, drawn),
         strict=True,
     ):
-        axes.imshow(tiled(rows, data.image_shape), cmap="gray", vmin=0, vmax=1)
+        tiled = np.clip(grid(rows, data.image_shape, COLUMNS), 0, 1)
+        axes.imshow(tiled, cmap="gray", vmin=0, vmax=1)
         axes.set_title(title, fontsize="medium")
         axes.set_axis_off()
     save_png(figure, path)
-
-
-def tiled(images: np.ndarray, image_shape: tuple[int, ...]) -> np.ndarray:
-    """Images, shape (n, pixels), row by row in one array, (rows, columns) or with a last axis 3."""
-    height, width, *colours = image_shape
-    rows = -(-len(images) // COLUMNS)
-    full = np.ones((rows * COLUMNS, *image_shape))
-    full[: len(images)] = np.clip(images, 0, 1).reshape(-1, *image_shape)
-    full = full.reshape(rows, COLUMNS, height, width, *colours)
-    padding = [(0, 0), (0, 0), (0, 1), (0, 1), *[(0, 0)] * len(colours)]
-    full = np.pad(full, padding, constant_values=1.0)
-    return full.swapaxes(1, 2).reshape(rows * (height + 1), COLUMNS * (width + 1), *colours)

@@ -48,15 +48,13 @@ def train_for(
     """
     _warm_up(model, data, settings)
     trainer = build_trainer(model, data, settings, prefix, meta)
-    clock = _Clock()
-    clock.follow(trainer)
     trainer.stop_trigger = lambda trainer: spent(log_of(trainer)) >= seconds
     latest = files_of(prefix).latest
     there = latest.exists()
-    if there:
-        resume(trainer, read_snapshot(latest, model.link))
-    with tqdm(total=round(seconds), unit="s", disable=None, delay=2, leave=False) as clock.bar:
-        clock.start(trainer)
+    with tqdm(total=round(seconds), unit="s", disable=None, delay=2, leave=False) as bar:
+        _follow(trainer, bar)
+        if there:
+            resume(trainer, read_snapshot(latest, model.link))
         try:
             if spent(log_of(trainer)) < seconds:
                 run(trainer, prefix, in_place=there)
@@ -91,25 +89,23 @@ def _warm_up(model, data, settings):
     Updater(data, copy, optimizer_for(*about), settings).update()
 
 
-class _Clock:
-    """Processor time since an epoch began."""
+def _follow(trainer, bar):
+    """Report each epoch's processor time as "cpu", and show how it goes on."""
+    since = before = 0.0
 
-    bar: Any = None
+    def start(trainer):
+        nonlocal since, before
+        since, before = process_time(), spent(log_of(trainer))
 
-    def start(self, trainer):
-        self.since, self.before = process_time(), spent(log_of(trainer))
+    def show(trainer):
+        now = min(bar.total, round(before + process_time() - since))
+        bar.update(max(0, now - bar.n))
 
-    def follow(self, trainer):
-        def read(trainer):
-            chainer.report({"cpu": process_time() - self.since})
+    def read(trainer):
+        chainer.report({"cpu": process_time() - since})
 
-        def show(trainer):
-            now = min(self.bar.total, round(self.before + process_time() - self.since))
-            self.bar.update(max(0, now - self.bar.n))
-
-        def start(trainer):
-            self.start(trainer)
-
-        trainer.extend(show, name="bar", trigger=(1, "iteration"), priority=450)
-        trainer.extend(read, name="cpu", trigger=(1, "epoch"), priority=400)
-        trainer.extend(start, name="clock", trigger=(1, "epoch"), priority=10)
+    trainer.extend(show, name="bar", trigger=(1, "iteration"), priority=450)
+    start.initialize = start
+    # validation has the priority 300, and files 150
+    trainer.extend(read, name="cpu", trigger=(1, "epoch"), priority=400)
+    trainer.extend(start, name="clock", trigger=(1, "epoch"), priority=10)

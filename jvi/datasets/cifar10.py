@@ -1,6 +1,8 @@
 """CIFAR-10 as it is distributed, or as folders of PNG files: bytes, in bits per dimension."""
 
 import hashlib
+import io
+import tarfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -9,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jvi.compat.reading import present, read_file
-from jvi.datasets.archive import read_members
 from jvi.datasets.cifar10_batches import IMAGE, SIDE, of_binary, of_pickle, pixel_by_pixel
 from jvi.datasets.dataset import Dataset, bits_per_dimension, of_bytes, shuffled
 from jvi.datasets.fetch import cache_folder, fetch, local_folder
@@ -182,10 +183,11 @@ def _of_archive(version, path):
         raise ValueError(
             f"{path} is damaged or not CIFAR-10's {version.archive}: its SHA-256 differs"
         )
-    found = read_members(content, version.files.keys(), LONGEST, path)
-    rows = {name: _rows(version, name, each, f"{path}: {name}", False) for name, each in found}
-    if len(rows) < len(version.files):
-        raise ValueError(f"{path} holds only {len(rows)} of {len(version.files)} files")
+    rows = {}
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        for name in version.files:
+            file = archive.extractfile(f"{version.folder}/{name}").read()
+            rows[name] = _rows(version, name, file, f"{path}: {name}", False)
     return _joined(version, rows, path)
 
 

@@ -51,11 +51,12 @@ def _read(path, side):
     """One image, of whose header the size is checked before anything is unpacked."""
     from PIL import Image
 
+    content = read_file(path, MOST_BYTES)
     try:
-        with Image.open(io.BytesIO(read_file(path, MOST_BYTES)), formats=["PNG"]) as image:
+        with Image.open(io.BytesIO(content), formats=["PNG"]) as image:
             if image.size == (side, side) and image.mode == "RGB":
                 return np.asarray(image)
-    except (OSError, SyntaxError, EOFError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or no PNG file: {error}") from None
+    except (OSError, SyntaxError, EOFError, ValueError):
+        raise ValueError(f"{path} is damaged or no PNG file") from None
     size = "x".join(map(str, image.size))
     raise ValueError(f"{path} has {size} pixels of mode {image.mode}, not {side}x{side} of RGB")

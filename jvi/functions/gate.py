@@ -1,8 +1,9 @@
 """The step of a flow: a gate between a draw and a new mean (Kingma et al. 2016, equation 14)."""
 
 import chainer
-import numpy as np
 from chainer.backend import get_array_module
+
+from jvi.functions.gaussian_maps import each_map, of_maps
 
 __all__ = ["gate", "open_and_shut"]
 
@@ -41,18 +42,12 @@ class _Gate(chainer.FunctionNode):
         z, m, s = inputs
         log_sigma, self.open, self.shut = open_and_shut(self.size * s + self.bias)
         self.away = z - self.size * m
-        between = tuple(range(1, z.ndim - 1))
-        return z - self.shut * self.away, log_sigma.sum(axis=between, dtype=np.float64)
+        return z - self.shut * self.away, of_maps(log_sigma)
 
     def backward(self, indexes, grad_outputs):
         g, g_log_det = (0 if each is None else each.array for each in grad_outputs)
         if grad_outputs[1] is not None:
-            g_log_det = _beside(g_log_det, self.away)
+            g_log_det = each_map(g_log_det, self.away)
         for_z, shut = g * self.open, self.size * self.shut
         gradients = for_z, g * shut, (for_z * self.away + g_log_det) * shut
         return [chainer.as_variable(gradients[i]) for i in indexes]
-
-
-def _beside(g, like):
-    """A gradient (M, C) beside an array (M, …, C), in its precision."""
-    return g.reshape(len(g), *[1] * (like.ndim - 2), g.shape[-1]).astype(like.dtype)

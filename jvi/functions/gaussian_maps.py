@@ -9,7 +9,13 @@ import math
 import chainer
 import numpy as np
 
-__all__ = ["gaussian_maps_log_density", "gaussian_maps_sample", "standard_normal_maps"]
+__all__ = [
+    "each_map",
+    "gaussian_maps_log_density",
+    "gaussian_maps_sample",
+    "of_maps",
+    "standard_normal_maps",
+]
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -49,12 +55,12 @@ class _Sample(chainer.Function):
         xp = chainer.backend.get_array_module(mean)
         z = xp.exp(ln_sd) * self.eps
         z += mean
-        return z, -_total(0.5 * self.eps**2 + ln_sd) - _constant(z)
+        return z, -of_maps(0.5 * self.eps**2 + ln_sd) - _constant(z)
 
     def backward(self, inputs, grad_outputs):
         (_, ln_sd), (of_z, of_density) = inputs, grad_outputs
         xp = chainer.backend.get_array_module(ln_sd)
-        for_ln_sd = 0 if of_density is None else -_spread(of_density, ln_sd)
+        for_ln_sd = 0 if of_density is None else -each_map(of_density, ln_sd)
         if of_z is None:
             return None, xp.broadcast_to(for_ln_sd, ln_sd.shape)
         return of_z, of_z * xp.exp(ln_sd) * self.eps + for_ln_sd
@@ -65,29 +71,30 @@ class _LogDensity(chainer.Function):
         z, mean, ln_sd = inputs
         xp = chainer.backend.get_array_module(z)
         standard = (z - mean) * xp.exp(-ln_sd)
-        return (-_total(0.5 * standard * standard + ln_sd) - _constant(z),)
+        return (-of_maps(0.5 * standard * standard + ln_sd) - _constant(z),)
 
     def backward(self, inputs, grad_outputs):
         (z, mean, ln_sd), (g,) = inputs, grad_outputs
         inverse = chainer.backend.get_array_module(z).exp(-ln_sd)
-        standard, g = (z - mean) * inverse, _spread(g, z)
+        standard, g = (z - mean) * inverse, each_map(g, z)
         for_mean = g * standard * inverse
         return -for_mean, for_mean, g * (standard * standard - 1)
 
 
 class _Standard(chainer.Function):
     def forward(self, inputs):
-        return (-_total(0.5 * inputs[0] ** 2) - _constant(inputs[0]),)
+        return (-of_maps(0.5 * inputs[0] ** 2) - _constant(inputs[0]),)
 
     def backward(self, inputs, grad_outputs):
-        return (-_spread(grad_outputs[0], inputs[0]) * inputs[0],)
+        return (-each_map(grad_outputs[0], inputs[0]) * inputs[0],)
 
 
-def _total(values):
+def of_maps(values):
+    """Sums of an array (M, …, C) over the axes between: (M, C), float64."""
     return values.sum(axis=tuple(range(1, values.ndim - 1)), dtype=np.float64)
 
 
-def _spread(g, like):
+def each_map(g, like):
     """A gradient (M, C) beside arrays (M, …, C), in their precision."""
     shape = (len(g), *[1] * (like.ndim - 2), g.shape[-1])
     return g.reshape(shape).astype(like.dtype)

@@ -21,6 +21,7 @@ from jvi.models.mixture import Mixture
 from jvi.models.mlp import MLP
 from jvi.models.protocol import CAPABILITIES, LatentVariableModel
 from jvi.models.sbn import SBN
+from jvi.models.softplus_vae import SoftplusVAE
 from jvi.spec import Spec, parse, split
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "IAFResNet",
     "LatentVariableModel",
     "Mixture",
+    "SoftplusVAE",
     "Spec",
     "build",
     "check_name",
@@ -54,6 +56,7 @@ MODELS = {
     "gaussian-toy": GaussianToy,
     "mixture": Mixture,
     "gaussian-vae": GaussianVAE,
+    "softplus-vae": SoftplusVAE,
     "conv": Conv,
     "bayes-mlp": BayesMLP,
     "iaf": IAF,

@@ -27,6 +27,7 @@ from jvi.models.mlp import MLP
 
 __all__ = [
     "ModelFiles",
+    "of_arrays",
     "outputs",
     "read_model",
     "read_parameters",
@@ -120,6 +121,23 @@ def read_model(prefix, link=None):
         notes.append(f"{path}: {where} is not where --vae-type {vae_type!a} has its parameters")
     notes += _not_finite(path, parameters)
     return ModelFiles(prefix, path, meta, parameters, link, vae_type, notes, found.metadata)
+
+
+def of_arrays(path, arrays, meta, notes=()):
+    """`ModelFiles` of the `arrays` and training arguments of a file of another program's.
+
+    Raises
+    ------
+    ValueError
+        When they are not those of the model that ``--model`` names, naming `path`.
+    """
+    path = Path(path)
+    check_options(meta, path)
+    link = _said(str(path), path, meta["--model"])
+    _, parameters = _parameters(path, arrays, link)
+    _fill(link, parameters)
+    notes = [*notes, *_not_finite(path, parameters)]
+    return ModelFiles(str(path), path, meta, parameters, link, None, notes)
 
 
 def read_snapshot(prefix, link=None):

@@ -108,7 +108,7 @@ class IAF(chainer.Chain):
 
     def log_joint(self, x, z):
         z = chainer.as_variable(z)
-        return self._log_px(x, z), standard_normal_log_density(z)
+        return self._log_px(x, z), F.cast(standard_normal_log_density(z), "float64")
 
     def mean(self, z):
         return F.sigmoid(self.decode(chainer.as_variable(z)))

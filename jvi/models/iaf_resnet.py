@@ -23,8 +23,8 @@ __all__ = ["POSTERIORS", "IAFResNet"]
 
 POSTERIORS = ("up_diag", "up_iaf1", "up_iaf2", "down_diag", "down_iaf1", "down_iaf2")
 
-# Bounds on what a file can ask for: layers, feature maps, hidden layers of a flow.
-MOST_LAYERS, MOST_MAPS, MOST_HIDDEN = 100, 2**12, 100
+# Bounds on what a file can ask for: layers, levels, feature maps, hidden layers of a flow.
+MOST_LAYERS, MOST_LEVELS, MOST_MAPS, MOST_HIDDEN = 100, 10, 2**12, 100
 
 # Numbers of a sample's graph that count for one row of a plain network.
 ROW = 2**14
@@ -69,7 +69,7 @@ class IAFResNet(chainer.Chain):
     reparameterised = True
     of_bytes = True
     may_be_none = ("depth_ar",)
-    any_size = 4**10  # a number of pixels that all depths can halve
+    any_size = 4**MOST_LEVELS  # a number of pixels that all depths can halve
 
     def __init__(
         self,
@@ -248,8 +248,10 @@ def _counts(depths):
     ):
         raise ValueError(f"depths {depths!r}: write the layers of each level, as 2-2-2")
     counts = [int(each) for each in counts]
-    if sum(counts) > MOST_LAYERS or len(counts) > 10:
-        raise ValueError(f"depths {depths}: at most {MOST_LAYERS} layers on at most 10 levels")
+    if sum(counts) > MOST_LAYERS or len(counts) > MOST_LEVELS:
+        raise ValueError(
+            f"depths {depths}: at most {MOST_LAYERS} layers on at most {MOST_LEVELS} levels"
+        )
     return counts
 
 

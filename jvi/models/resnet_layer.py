@@ -1,5 +1,7 @@
 """A residual layer with latents: its way up and its way down (Kingma et al. 2016, figure 4)."""
 
+from itertools import accumulate
+
 import chainer
 import chainer.functions as F
 
@@ -145,5 +147,4 @@ def _twice(h):
 
 def _ends(sizes):
     """Where parts of these sizes end, but for the last."""
-    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-    return ends[:-1]
+    return list(accumulate(sizes))[:-1]

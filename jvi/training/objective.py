@@ -294,7 +294,9 @@ def follow(draws, objective, now=None):
 
 
 def _scaled(scaling, z):
-    return tuple(scaling(*z)) if isinstance(z, tuple) else scaling(z)
+    if not isinstance(z, tuple):
+        return scaling(z)
+    return scaling(*z) if len(z) > 1 else (scaling(*z),)
 
 
 def loss(link, draws, objective, weights):

@@ -8,6 +8,7 @@ import chainer
 import chainer.functions as F
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 from threadpoolctl import threadpool_limits
@@ -402,6 +403,17 @@ def test_simulated_images_have_the_models_means(binary):
     assert (np.abs((x - p).mean(axis=0)) < 4 * 0.5 / math.sqrt(4000)).all()
     assert abs(z.mean()) < 4 / math.sqrt(4000) and z.std() == pytest.approx(1.0, abs=0.05)
     np.testing.assert_array_equal(simulate(binary, 10)[1], x[:10])
+
+
+def test_simulated_bytes_have_the_models_means():
+    model = jvi.Model(build("iaf-resnet:depths=1,n-z=1,n-h=2", 16, np.random.default_rng(0)))
+    (z,), x = simulate(model, 2000)
+    assert (x.shape, z.shape) == ((2000, 16), (2000, 2, 2, 1))
+    assert np.array_equal(256 * x, np.round(256 * x)) and x.max() < 1
+    assert stats.kstest(z[:, 0, 0, 0], stats.norm.cdf).pvalue > 1e-3  # at first the prior's
+    np.testing.assert_array_equal(simulate(model, 10)[1], x[:10])
+    means = np.clip(model.decode((z,)), 0, 1)
+    assert (np.abs((x - means).mean(axis=0)) < 0.05).all()
 
 
 # Several stochastic layers

@@ -329,3 +329,9 @@ def test_the_originals_printed_evaluations(shared, name):
         error = (one - two).std(ddof=1) / math.sqrt(len(one))
         assert abs(one.mean() - printed) < 3 * error
         assert error < results[0].standard_error[bound]
+
+
+def test_a_jackknife_is_left_out_where_samples_are_too_few_for_it(model, x):
+    few, many = evaluations(model, x, [2, 8], ("iwae", "jvi-1", "jvi-2"))
+    assert list(few.mean) == ["iwae", "jvi-1"] and list(many.mean) == ["iwae", "jvi-1", "jvi-2"]
+    assert many.mean == jvi.evaluate(model, x, 8, ("iwae", "jvi-1", "jvi-2")).mean

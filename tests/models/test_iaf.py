@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit
 
+import jvi
 from jvi.engine.random import BatchSource, Given, stream
 from jvi.models import IAF, build
 from jvi.models.protocol import take, tree
@@ -225,6 +226,14 @@ def test_a_typical_draw_is_one_without_noise(posterior):
     z = link.draw(q, Given([np.zeros((1, N, LATENT))]), 1)[0]
     close([link.typical(q)], [z])
     close(link.latent_means(q, z), [z.array[0]])
+
+
+@pytest.mark.parametrize("estimator", ["jvi-iwae", "jvi-elbo", "piwae:groups=2"])
+def test_the_model_and_the_encoder_may_have_bounds_of_their_own(estimator):
+    """Two passes, whose densities have one precision."""
+    sizes = "iaf:hidden=4,latent=2,width=4"
+    model = jvi.train(sizes, "digits", estimator, 4, 1, batch_size=600, quiet=True)
+    assert math.isfinite(model.history[-1]["validation/main/iwae"])
 
 
 class Outputs(chainer.LinkHook):

@@ -868,7 +868,7 @@ def test_bdmc_brackets_data_of_the_model(run, prefix):
         (["-s", "64,0"], "--samples must be at least 1, not 0"),
         (["-s", "64,"], "--samples must be a whole number, not ''"),
         (["-s", "64,64"], "--samples has 64 twice"),
-        (["-E", "jvi", "-s", "64,2", "--jvi-order", "1,2"], "order 2 needs more than 2 samples"),
+        (["-E", "jvi", "-s", "1,2", "--jvi-order", "1,2"], "order 2 needs more than 2 samples"),
         (["--images", "0"], "--images must be at least 1"),
         (["--images", "301"], "--images 301: digits has only 300 test images"),
         (["--ais-chains", "4,0"], "--ais-chains must be at least 1, not 0"),

@@ -28,13 +28,13 @@ K, N = 4, 3
 KINDS = ["iaf", "up_iaf2", "down_iaf2", "down_iaf1"]
 
 
-def link_of(kind):
+def link_of(kind, depths="1-1"):
     """In float64, with parameters that leave nothing at its first value."""
     rng = np.random.default_rng(5)
     if kind == "iaf":
         link = IAF(16, 4, 2, "iaf2", 2, 3, 1, rng)
     else:
-        link = IAFResNet(16, "1-1", 1, 2, kind, 1, rng)
+        link = IAFResNet(16, depths, 1, 2, kind, 1, rng)
     for _, parameter in sorted(link.namedparams()):
         parameter.array = rng.normal(0, 0.4, parameter.shape)
     return link
@@ -166,6 +166,16 @@ def test_gradients_are_those_of_their_bounds(kind, name):
     x = images(link)
     eps = noise(link, x)
     assert objective.estimator.one_bound == (BOUNDS[name][0] is BOUNDS[name][1])
+    expected = by_hand(link, x, eps, *BOUNDS[name])
+    same(objectives_gradients(link, objective, x, eps), expected, 1e-9)
+
+
+@pytest.mark.parametrize("name", ["jvi-iwae", "jvi-elbo", "piwae"])
+def test_two_passes_of_a_single_layer(name):
+    """Whose z is a tuple of one array."""
+    link = link_of("down_iaf2", "1")
+    x, objective = images(link), Objective(estimator(name))
+    eps = noise(link, x)
     expected = by_hand(link, x, eps, *BOUNDS[name])
     same(objectives_gradients(link, objective, x, eps), expected, 1e-9)
 
