@@ -139,11 +139,7 @@ def check_images(x, num_pixels, xp):
     ValueError
         For another shape, or naming the first image that has no likelihood.
     """
-    if x.ndim != 2 or x.shape[1] != num_pixels:
-        raise ValueError(
-            f"images have shape {x.shape}, the model expects (N, {num_pixels}): "
-            "is this the data set it was trained on?"
-        )
+    _check_shape(x, num_pixels, "images")
     good = ((x >= 0) & (x <= 1)).all(axis=1)
     if not bool(good.all()):
         raise ValueError(
@@ -161,11 +157,7 @@ def check_bytes(x, num_pixels, xp):
     ValueError
         For another shape, or naming the first image that has no likelihood.
     """
-    if x.ndim != 2 or x.shape[1] != num_pixels:
-        raise ValueError(
-            f"images have shape {x.shape}, the model expects (N, {num_pixels}): "
-            "is this the data set it was trained on?"
-        )
+    _check_shape(x, num_pixels, "images")
     levels = 256 * x
     good = ((levels >= 0) & (levels <= 255) & (levels == xp.floor(levels))).all(axis=1)
     if not bool(good.all()):
@@ -207,11 +199,7 @@ def check_real(x, num_columns, xp):
     ValueError
         For another shape, or naming the first row that has no likelihood.
     """
-    if x.ndim != 2 or x.shape[1] != num_columns:
-        raise ValueError(
-            f"data have shape {x.shape}, the model expects (N, {num_columns}): "
-            "is this the data set it was trained on?"
-        )
+    _check_shape(x, num_columns, "data")
     good = (abs(x) <= np.finfo(np.float32).max).all(axis=1)
     if not bool(good.all()):
         raise ValueError(
@@ -219,3 +207,11 @@ def check_real(x, num_columns, xp):
             "has no likelihood"
         )
     return x.astype(xp.float32, copy=False)
+
+
+def _check_shape(x, num_columns, what):
+    if x.ndim != 2 or x.shape[1] != num_columns:
+        raise ValueError(
+            f"{what} have shape {x.shape}, the model expects (N, {num_columns}): "
+            "is this the data set it was trained on?"
+        )
