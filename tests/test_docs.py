@@ -86,11 +86,16 @@ def test_commands_are_commands(line):
         docopt(module.__doc__, words[2:])
 
 
+# Of the README, what takes more than a few seconds; other pages run in slow tests anyway.
+LONGER = re.compile("bayesnet|compare_estimators|5000|burda:layers=2")
+
+
 def quick():
-    """What takes seconds; those of the README always run, those of other pages in slow tests."""
+    """What takes seconds, the longer ones marked slow."""
     for param in commands():
         if not SLOW.search(param.values[0]):
-            marks = [] if param.id.startswith("README") else [pytest.mark.slow]
+            short = param.id.startswith("README") and not LONGER.search(param.values[0])
+            marks = [] if short else [pytest.mark.slow]
             yield pytest.param(*param.values, id=param.id, marks=marks)
 
 

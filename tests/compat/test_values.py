@@ -214,7 +214,10 @@ def spoilt(tmp_path):
     return prefixes
 
 
-@pytest.mark.parametrize("program", ["inspect_model.py", "evaluate.py", "report.py"])
+@pytest.mark.parametrize(
+    "program",
+    ["inspect_model.py", "evaluate.py", pytest.param("report.py", marks=pytest.mark.slow)],
+)
 def test_no_file_speaks_to_the_terminal(program, spoilt, tmp_path):
     """The bytes that a program prints, of all models in one process, which is quicker."""
     np.save(tmp_path / "a.npy", np.eye(30, 784, dtype=np.uint8))

@@ -74,6 +74,7 @@ def test_the_gradient_of_the_likelihood_is_that_of_finite_differences():
         assert (parameter.grad * direction).sum() == pytest.approx(slope, rel=1e-6, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_iwae_approaches_the_evidence_by_quadrature(tmp_path):
     """One latent: log p(x) by a sum over a grid of z; and the noise's variance is learned."""
     data = jvi.dataset(of_line())

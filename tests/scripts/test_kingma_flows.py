@@ -181,6 +181,7 @@ def test_a_curve_adds_up_processor_time():
     assert curve_of(log)[0]["validation"] == -80.0
 
 
+@pytest.mark.slow
 def test_the_command_writes_table_and_pictures(tmp_path, capsys):
     words = "--minutes 0.002 --test-images 20 -s 8 -b 400 --seeds 0,1"
     flows(tmp_path, words)

@@ -60,7 +60,11 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize("options", OTHERS, ids=lambda options: options["model"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(OTHERS[0], marks=pytest.mark.slow), *OTHERS[1:]],
+    ids=[options["model"] for options in OTHERS],
+)
 def test_other_models_learn_and_are_what_was_selected(tmp_path, data, options):
     prefix = tmp_path / "m"
     trainer = train(prefix, data, epochs=6, lr=3e-3, **options)
