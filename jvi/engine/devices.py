@@ -85,9 +85,9 @@ def training_pieces(num_points, num_samples, device, link=None):
 
     Batches of larger samples are small, so these are cut for several cores as well.
     """
-    most = max(1, rows_at_once(device, link) // 2 // num_samples)
+    size = max(1, rows_at_once(device, link) // 2 // num_samples)
     if on_host(device) and getattr(link, "heft", 1) > 1:
-        most = min(most, max(LEAST, -(-num_points // PARTS)))
-    count = -(-num_points // most)
-    size = -(-num_points // count) if count else 1  # all about alike
+        size = min(size, max(LEAST, -(-num_points // PARTS)))
+        count = max(1, -(-num_points // size))
+        size = max(1, -(-num_points // count))  # all about alike
     return [slice(start, start + size) for start in range(0, num_points, size)]
