@@ -17,6 +17,7 @@ from jvi.spec import number_of
 
 __all__ = [
     "UsageError",
+    "among",
     "arguments_of",
     "asked",
     "check_effects",
@@ -25,6 +26,7 @@ __all__ = [
     "data_note",
     "dataset_name",
     "distinct",
+    "fields",
     "model_files",
     "number",
     "numbers",
@@ -395,6 +397,26 @@ def distinct(values: Iterable[Any], option: str) -> list:
         if value in values[:i]:
             raise UsageError(f"{option} has {value} twice")
     return values
+
+
+def among(names: Iterable[str], known: Iterable[str], what: str) -> list[str]:
+    """`names` as a list; UsageError where one occurs twice or is none of `known`."""
+    names = distinct(names, f"<{what}>")
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise UsageError(f"unknown {what} {unknown[0]!a}: choose from {', '.join(known)}")
+    return names
+
+
+def fields(
+    arguments: Mapping[str, Any], given: Iterable[str], options: Mapping[str, tuple[str, int]]
+) -> dict[str, int]:
+    """Whole numbers that were given, by the field that each option sets, with its least value."""
+    return {
+        field: number(arguments, option, least=least)
+        for option, (field, least) in options.items()
+        if option in given
+    }
 
 
 def _number(text, option, kind, least, most):

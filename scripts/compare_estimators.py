@@ -44,13 +44,14 @@ from pathlib import Path
 
 from jvi.cli import (
     UsageError,
+    among,
     arguments_of,
     asked,
     check_outputs,
     command,
     dataset_name,
     distinct,
-    number,
+    fields,
     numbers,
 )
 from jvi.text import table
@@ -66,11 +67,7 @@ def main(argv=None):
     if arguments["--list"]:
         print(_list(EXPERIMENTS))
         return
-    names = distinct(arguments["<experiment>"], "<experiment>")
-    unknown = [name for name in names if name not in EXPERIMENTS]
-    if unknown:
-        known = ", ".join(EXPERIMENTS)
-        raise UsageError(f"unknown experiment {unknown[0]!a}: choose from {known}")
+    names = among(arguments["<experiment>"], EXPERIMENTS, "experiment")
     chosen = {name: _chosen(EXPERIMENTS[name], arguments, given) for name in names}
     if not arguments["--tables"]:
         for each in [_prepared(name, each, arguments) for name, each in chosen.items()]:
@@ -103,11 +100,7 @@ WHOLE = {
 
 def _chosen(experiment, arguments, given):
     """An experiment with what the options say otherwise."""
-    new = {
-        field: number(arguments, option, least=least)
-        for option, (field, least) in WHOLE.items()
-        if option in given
-    }
+    new = fields(arguments, given, WHOLE)
     if 0 < new.get("repeats", 0) < LEAST_REPEATS:
         raise UsageError(f"--repeats must be 0 or at least {LEAST_REPEATS}, not {new['repeats']}")
     if "--seeds" in given:

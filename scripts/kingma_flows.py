@@ -48,13 +48,13 @@ summary.csv, curves.png and images.png (of the last model's first seed) in FOLDE
 from pathlib import Path
 
 from jvi.cli import (
-    UsageError,
+    among,
     arguments_of,
     asked,
     check_outputs,
     command,
     dataset_name,
-    distinct,
+    fields,
     number,
     numbers,
 )
@@ -69,11 +69,7 @@ def main(argv=None):
     if arguments["--list"]:
         print(_list(EXPERIMENTS))
         return
-    names = distinct(arguments["<experiment>"] or ["digits"], "<experiment>")
-    unknown = [name for name in names if name not in EXPERIMENTS]
-    if unknown:
-        known = ", ".join(EXPERIMENTS)
-        raise UsageError(f"unknown experiment {unknown[0]!a}: choose from {known}")
+    names = among(arguments["<experiment>"] or ["digits"], EXPERIMENTS, "experiment")
     chosen = {name: _chosen(EXPERIMENTS[name], arguments, given) for name in names}
     prepared = [_prepared(name, each, arguments) for name, each in chosen.items()]
     for folder, experiment, data, todo in prepared:
@@ -116,11 +112,7 @@ def _chosen(experiment, arguments, given):
     from jvi.models import check_name
     from jvi.training.optimizers import make_optimizer
 
-    new = {
-        field: number(arguments, option, least=least)
-        for option, (field, least) in WHOLE.items()
-        if option in given
-    }
+    new = fields(arguments, given, WHOLE)
     for option, (field, least, most) in REAL.items():
         if option in given:
             new[field] = number(arguments, option, float, least=least, most=most)

@@ -11,7 +11,7 @@ from jvi.assessment.grid import BLOCK, block_size, draw_terms
 from jvi.datasets import NATS, Unit
 from jvi.engine.devices import rows_at_once
 from jvi.engine.ranks import ranks
-from jvi.engine.threads import parallel_map
+from jvi.engine.threads import parallel_map, shared_map
 from jvi.evidence.arrays import host
 from jvi.evidence.bounds import effective_sample_size
 from jvi.evidence.diagnostics import jackknife_error, pareto_k, trust
@@ -325,9 +325,7 @@ def latent_means(model: Any, x: Any, seed: int = 0) -> list[np.ndarray]:
         part = model.latent_means(x[start : start + block], MEAN_SAMPLES, seed, start)
         return [host(mean) for mean in part]
 
-    starts = range(0, len(x), block)
-    own = starts[ranks().share(len(starts))]
-    parts = ranks().gather(lambda: list(parallel_map(means, own, model.device)))
+    parts = shared_map(means, range(0, len(x), block), model.device)
     return [np.concatenate(layer) for layer in zip(*parts, strict=True)]
 
 

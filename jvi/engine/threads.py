@@ -11,7 +11,7 @@ from functools import cache
 from jvi.engine.devices import on_host
 from jvi.engine.ranks import ranks
 
-__all__ = ["cores", "parallel_map", "stopped"]
+__all__ = ["cores", "parallel_map", "shared_map", "stopped"]
 
 
 def parallel_map(function, items, device):
@@ -39,6 +39,12 @@ def parallel_map(function, items, device):
             stop.set()  # for items that would run on for long
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def shared_map(function, items, device):
+    """`parallel_map` of this rank's share of a sequence: the results of all ranks, a list."""
+    own = items[ranks().share(len(items))]
+    return ranks().gather(lambda: list(parallel_map(function, own, device)))
 
 
 _worker = threading.local()

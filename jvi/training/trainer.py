@@ -12,7 +12,7 @@ from jvi.datasets.dataset import BLOCK, check_likelihood
 from jvi.engine.devices import on_host, training_pieces
 from jvi.engine.random import BatchSource, stream
 from jvi.engine.ranks import ranks
-from jvi.engine.threads import parallel_map
+from jvi.engine.threads import parallel_map, shared_map
 from jvi.evidence.bounds import iwae
 from jvi.files import atomic_write
 from jvi.training.average import averaged, restart
@@ -172,8 +172,7 @@ def validate(model, x, settings, learned=None):
             "iwae": -iwae(draws.log_w, check_finite=False)
         }
 
-    own = range(len(pieces))[ranks().share(len(pieces))]
-    parts = ranks().gather(lambda: list(parallel_map(values, own, model.device)))
+    parts = shared_map(values, range(len(pieces)), model.device)
     xp = model.device.xp
     means = summarise({name: xp.concatenate([p[name] for p in parts]) for name in parts[0]})
     return {f"validation/main/{name}": float(value) for name, value in means.items()}

@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from differences import slopes
 from scipy import stats
 
 import jvi
@@ -94,15 +95,10 @@ def test_gradients_are_those_of_finite_differences():
     log_w = total()
     log_w.grad = np.ones_like(log_w.array)
     log_w.backward()
-    for name, parameter in link.namedparams():
-        direction, start = rng.normal(size=parameter.shape), parameter.array
-        ends = []
-        for sign in (1, -1):
-            parameter.array = start + sign * 1e-6 * direction
-            ends.append(total().array.sum())
-        parameter.array = start
-        slope = (ends[0] - ends[1]) / 2e-6
-        assert (parameter.grad * direction).sum() == pytest.approx(slope, rel=1e-5, abs=1e-6), name
+    parameters = dict(link.namedparams())
+    for name, direction, slope in slopes(parameters.items(), lambda: total().array.sum(), rng):
+        found = (parameters[name].grad * direction).sum()
+        assert found == pytest.approx(slope, rel=1e-5, abs=1e-6), name
 
 
 def test_the_first_logits_are_of_moderate_size():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from differences import slopes
 from scipy import stats
 
 import jvi
@@ -63,15 +64,13 @@ def test_the_gradient_of_the_likelihood_is_that_of_finite_differences():
     log_px.backward()
     parameters = [*link.decode.params(), *link.columns.params(), link.ln_var]
     assert len(parameters) == 7
-    for parameter in parameters:
-        direction, start = rng.normal(size=parameter.shape), parameter.array
-        ends = []
-        for sign in (1, -1):
-            parameter.array = start + sign * 1e-6 * direction
-            ends.append((weights * link.log_joint(x, z)[0].array).sum())
-        parameter.array = start
-        slope = (ends[0] - ends[1]) / 2e-6
-        assert (parameter.grad * direction).sum() == pytest.approx(slope, rel=1e-6, abs=1e-8)
+
+    def weighted():
+        return (weights * link.log_joint(x, z)[0].array).sum()
+
+    for number, direction, slope in slopes(enumerate(parameters), weighted, rng):
+        found = (parameters[number].grad * direction).sum()
+        assert found == pytest.approx(slope, rel=1e-6, abs=1e-8)
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ import math
 import chainer
 import numpy as np
 import pytest
+from differences import slopes
+from outputs import Outputs
 from scipy import stats
 from scipy.special import expit
 
@@ -136,15 +138,10 @@ def test_gradients_are_those_of_finite_differences(posterior):
     log_w = total()
     log_w.grad = np.ones_like(log_w.array)
     log_w.backward()
-    for name, parameter in link.namedparams():
-        direction, start = rng.normal(size=parameter.shape), parameter.array
-        ends = []
-        for sign in (1, -1):
-            parameter.array = start + sign * 1e-6 * direction
-            ends.append(total().array.sum())
-        parameter.array = start
-        slope = (ends[0] - ends[1]) / 2e-6
-        assert (parameter.grad * direction).sum() == pytest.approx(slope, rel=1e-6, abs=1e-7), name
+    parameters = dict(link.namedparams())
+    for name, direction, slope in slopes(parameters.items(), lambda: total().array.sum(), rng):
+        found = (parameters[name].grad * direction).sum()
+        assert found == pytest.approx(slope, rel=1e-6, abs=1e-7), name
 
 
 # --- one draw, seen from several sides ------------------------------------------------------------
@@ -234,21 +231,6 @@ def test_the_model_and_the_encoder_may_have_bounds_of_their_own(estimator):
     sizes = "iaf:hidden=4,latent=2,width=4"
     model = jvi.train(sizes, "digits", estimator, 4, 1, batch_size=600, quiet=True)
     assert math.isfinite(model.history[-1]["validation/main/iwae"])
-
-
-class Outputs(chainer.LinkHook):
-    """What each weight-normalised layer gives, by its name."""
-
-    name = "Outputs"
-
-    def __init__(self, link):
-        super().__init__()
-        self.names = {id(each): name for name, each in link.namedlinks()}
-        self.found = {}
-
-    def forward_postprocess(self, args):
-        if isinstance(args.link, NormDense):
-            self.found[self.names[id(args.link)]] = args.out.array
 
 
 @pytest.mark.parametrize("posterior", ["diag", "iaf2"])

@@ -6,6 +6,7 @@ import tracemalloc
 import chainer
 import numpy as np
 import pytest
+from outputs import Outputs
 
 import jvi
 from jvi.engine.random import BatchSource, Given, stream
@@ -282,21 +283,6 @@ def test_a_samples_heft_is_what_its_graph_keeps(posterior):
 
 
 # --- the first batch ------------------------------------------------------------------------------
-
-
-class Outputs(chainer.LinkHook):
-    """What each weight-normalised layer gives, by its name."""
-
-    name = "Outputs"
-
-    def __init__(self, link):
-        super().__init__()
-        self.names = {id(each): name for name, each in link.namedlinks()}
-        self.found = {}
-
-    def forward_postprocess(self, args):
-        if isinstance(args.link, NormConv | NormDense):
-            self.found[self.names[id(args.link)]] = args.out.array
 
 
 @pytest.mark.parametrize("posterior", ["up_iaf2", "down_iaf1"])

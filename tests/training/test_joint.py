@@ -4,6 +4,7 @@ import chainer
 import chainer.functions as F
 import numpy as np
 import pytest
+from differences import slopes
 
 import jvi
 from jvi.datasets import Dataset, bits_per_dimension, of_bytes
@@ -275,14 +276,7 @@ def test_groups_below_the_minimum_cost_as_much_as_it(kind):
         return np.maximum(bits, groups).sum() - log_px
 
     found = steps_gradients(link, bits, x)
-    for name, parameter in link.namedparams():
-        direction, start = rng.normal(size=parameter.shape), parameter.array
-        ends = []
-        for sign in (1, -1):
-            parameter.array = np.asarray(start + sign * 1e-6 * direction)
-            ends.append(total())
-        parameter.array = start
-        slope = (ends[0] - ends[1]) / 2e-6
+    for name, direction, slope in slopes(link.namedparams(), total, rng):
         assert (found[name] * direction).sum() == pytest.approx(slope, rel=1e-5, abs=1e-6), name
 
 
