@@ -1,12 +1,14 @@
 # make demo   train and evaluate JVI on scikit-learn's digits, draw a picture
 # make test   run the tests        make lint   check style
+# make reproduce TARGET=nowozin2018-table1   run a published table again; without TARGET all of them
+#   BUDGET=full|small|tiny   PROFILE=slurm   ARGS="--status", "--cores 2", "--data-dir DATA", …
 # make install   create .venv with everything that the above need (done by each of them)
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_ENV := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test bench lint install clean
+.PHONY: demo test bench lint reproduce install clean
 
 demo: install
 	$(BIN)/python scripts/demo.py
@@ -16,6 +18,9 @@ test: install
 
 bench: install
 	$(BIN)/python scripts/benchmark.py
+
+reproduce: install
+	$(BIN)/python scripts/reproduce.py $(if $(BUDGET),-b $(BUDGET)) $(if $(PROFILE),--profile $(PROFILE)) $(ARGS) $(TARGET)
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ COMMANDS = {
     "bayesnet": "train, predict with and assess Bayesian neural networks on tables",
     "gradient-snr": "measure signal-to-noise ratios of gradient estimators against K and M",
     "kingma-flows": "compare posteriors with and without flows at equal processor time",
+    "reproduce": "run published tables and figures again, in a clone of the repository",
 }
 
 MODULES = {

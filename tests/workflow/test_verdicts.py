@@ -1,0 +1,78 @@
+"""Claims and verdicts, decided by numbers."""
+
+import pytest
+from verdicts import CONTRADICTED, HOLDS, OPEN, decide, verdict
+
+TABLE = {
+    "job": "evaluate",
+    "rows": [{"label": "A", "where": {"m": "a"}}, {"label": "B", "where": {"m": "b"}}],
+    "columns": [{"label": "x", "key": "x"}],
+}
+GREATER = [{"says": "A is above B", "greater": ["A / x", "B / x"]}]
+
+
+def results(a, b):
+    return [
+        {"label": "evaluate", "values": {"m": m, "seed": seed}, "numbers": {"x": value}}
+        for m, values in (("a", a), ("b", b))
+        for seed, value in enumerate(values)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("a", "outcome"),
+    [
+        ([1.0, 2.0, 3.1], HOLDS),  # above b by 1, 1 and 1.1
+        ([-1.0, 0.0, 0.9], CONTRADICTED),
+        ([1.0, 0.0, 2.5], OPEN),  # by 1, -1 and 0.5
+    ],
+)
+def test_claims_are_decided_by_two_errors_of_paired_differences(a, outcome):
+    found = decide(GREATER, [TABLE], results(a, [0.0, 1.0, 2.0]))
+    assert [each.outcome for each in found] == [outcome]
+
+
+@pytest.mark.parametrize(("value", "outcome"), [(0.4565, HOLDS), (0.4575, CONTRADICTED)])
+def test_near(value, outcome):
+    claim = {"says": "the gap", "near": ["A / x", 0.45651], "within": 1e-4}
+    assert decide([claim], [TABLE], results([value], [0]))[0].outcome == outcome
+
+
+def test_without_numbers_nothing_is_decided():
+    assert decide(GREATER, [TABLE], results([1.0], []))[0].outcome == OPEN
+
+
+def test_a_claim_about_no_cell_is_refused():
+    with pytest.raises(ValueError, match="no cell is 'C / x'"):
+        decide([{"says": "", "greater": ["C / x", "B / x"]}], [TABLE], [])
+
+
+def target(published):
+    return {"tables": [TABLE | {"published": published}], "claims": GREATER}
+
+
+@pytest.mark.parametrize(
+    ("published", "b", "budget", "word"),
+    [
+        ([["1.5 ± 0.3"], [None]], [0.0, 0.1], {}, "reproduced"),
+        ([["9"], [None]], [0.0, 0.1], {}, "differs"),
+        ([["9"], [None]], [0.0, 0.1], {"levels": "short"}, "reproduced in its claims"),
+        ([[None], [None]], [3.0, 3.1], {"levels": "short"}, "differs"),
+        ([[None], [None]], [0.0, 2.0], {"levels": "short"}, "partly reproduced"),
+    ],
+)
+def test_verdicts(published, b, budget, word):
+    said = verdict(target(published), budget, results([1.4, 1.6], b))
+    assert said.word == word
+
+
+def test_why_names_what_is_apart():
+    said = verdict(target([["9"], ["0.05"]]), {}, results([1.4, 1.6], [0.0, 0.1]))
+    assert said.why == "1 of 1 claims hold. 1 of 2 numbers agree. other numbers: A / x"
+
+
+@pytest.mark.parametrize(
+    ("budget", "word"), [({}, "measured"), ({"levels": "no GPU"}, "not reachable")]
+)
+def test_where_nothing_can_be_compared(budget, word):
+    assert verdict({"tables": [TABLE]}, budget, results([1.0], [0.0])).word == word

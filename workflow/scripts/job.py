@@ -1,0 +1,208 @@
+"""Run one job of a target: pinned to its cores, resumed where it was, its result in one file.
+
+Usage:
+  job.py [--work <folder>] <target> <budget> <job>
+  job.py (-h | --help)
+
+Options:
+  --work <folder>  Folder of runs [default: reproduction].
+"""
+
+import os
+import re
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from platform import machine, python_version
+from platform import processor as processor_name
+from time import monotonic
+
+import places
+from docopt import docopt
+from pins import pinned
+from results import FORMAT, numbers_of, read_json
+from states import ABORTED, FAILED, FINISHED, RUNNING, write_json, write_state
+from targets import jobs
+
+from jvi.cli import command
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+HARDWARE = Path("/proc/cpuinfo")
+PACKAGES = ("jackknife-vi", "chainer", "numpy", "scipy", "numba")  # that numbers may depend on
+
+
+@command
+def main(argv=None):
+    arguments = docopt(__doc__, argv)
+    known = jobs(arguments["<target>"], arguments["<budget>"])
+    if arguments["<job>"] not in known:
+        raise ValueError(f"{arguments['<target>']} has no job {arguments['<job>']!a}")
+    job = known[arguments["<job>"]]
+    run(job, Path(arguments["--work"]))
+
+
+def run(job, work):
+    """Run a job, write its state while it does, and its result at the end."""
+    own = places.prefix(work, job.budget, job.target, job.name)
+    line = _line(job, work, own)
+    _settle(own.parent, line)
+    _state(job, work, RUNNING, line)
+    with pinned(work, job.threads) as cores:
+        start, before = monotonic(), _processor()
+        code = _follow(_resumed(line, own, job), own.parent / "log.txt")
+        spent = _spend(own.parent, monotonic() - start, _processor() - before)
+    if code == ABORTED:
+        _state(job, work, ABORTED, line)
+        raise KeyboardInterrupt
+    if code != 0:
+        _state(job, work, FAILED, line)
+        last = _last_line(own.parent / "log.txt")
+        raise ValueError(f"{job.target}, {job.name}: {last} ({own.parent / 'log.txt'})")
+    result = _result(job, line, own, work) | spent | _where(cores)
+    path = places.result(work, job.budget, job.target, job.kind, job.name)
+    write_json(path, result)
+    _state(job, work, FINISHED, line)
+
+
+def _line(job, work, own):
+    """The command, as words, with this job's places in it."""
+    of = places.prefix(work, job.budget, job.target, job.of) if job.of else ""
+    runs = places.runs(work, job.budget, job.target)
+    words = shlex.split(job.command)
+    line = [each.format(prefix=own, out=own, of=of, runs=runs) for each in words]
+    named = re.search(r"\{(prefix|out)\}", job.command)
+    if job.kind == "train" and not named:
+        line += ["-o", str(own)] + (["--resume", str(of)] if job.of else [])
+    if job.kind == "evaluate":
+        line += ["--table", str(own), "--overwrite", str(of)]
+    return line
+
+
+def _resumed(line, own, job):
+    """The same, going on from the checkpoint where there is one: training never starts again."""
+    if job.kind == "train" and (own / "snapshot_latest").exists() and "-o" in line:
+        line = [*line[: line.index("-o")], "--resume", str(own)]
+    elif job.kind == "train" and Path(line[0]).name == "train.py":
+        line = [*line, "--overwrite"]  # what ended before its first epoch
+    script = ROOT / (line[0] if "/" in line[0] else f"scripts/{line[0]}")
+    return [sys.executable, str(script), *line[1:]]
+
+
+def _settle(folder, line):
+    """Put the files of another command, for the target was changed, out of the way."""
+    written = folder / "command.txt"
+    text = shlex.join(line) + "\n"
+    if written.exists() and written.read_text() != text:
+        number = next(n for n in range(1, 10**6) if not Path(f"{folder}.old-{n}").exists())
+        folder.rename(f"{folder}.old-{number}")
+    folder.mkdir(parents=True, exist_ok=True)
+    written.write_text(text)
+
+
+def _follow(line, log):
+    """Run a command to its end; it gets signals, too, so that it can keep its checkpoint."""
+    stopped = []
+    with log.open("ab") as file:
+        process = subprocess.Popen(line, stdout=file, stderr=file, start_new_session=True)
+
+        def stop(number, frame):
+            stopped.append(number)
+            process.send_signal(signal.SIGINT)
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
+        code = process.wait()
+    return ABORTED if stopped else code
+
+
+def _last_line(log):
+    lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it ended")
+
+
+def _processor():
+    times = os.times()
+    return times.children_user + times.children_system
+
+
+def _spend(folder, seconds, processor):
+    """Seconds of this attempt, and of earlier ones that it went on from."""
+    kept = folder / "seconds.json"
+    before = read_json(kept) if kept.exists() else {}
+    spent = {
+        "seconds": before.get("seconds", 0) + seconds,
+        "cpu_seconds": before.get("cpu_seconds", 0) + processor,
+    }
+    write_json(kept, spent)
+    return spent
+
+
+def _result(job, line, own, work):
+    return {
+        "format": FORMAT,
+        "target": job.target,
+        "budget": job.budget,
+        "job": job.name,
+        "label": job.label,
+        "kind": job.kind,
+        "values": job.values,
+        "command": shlex.join(_portable(line, work)),
+        "numbers": _numbers(job, own),
+        "versions": {each: version(each) for each in PACKAGES} | {"python": python_version()},
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _portable(line, work):
+    """Without this machine's folders."""
+    return [each.replace(str(work), "RUNS") for each in line]
+
+
+def _numbers(job, own):
+    if job.kind == "train":
+        return _training(own)
+    written = [own.with_suffix(end) for end in (".json", ".csv") if own.with_suffix(end).exists()]
+    if not written:
+        raise ValueError(f"{job.target}, {job.name}: its command wrote no {own}.json or .csv")
+    return numbers_of(written[0])
+
+
+def _training(own):
+    """Of a log: epochs, the best validation bound, and the time that an epoch took."""
+    if not (own / "log").exists():
+        return {}
+    log = read_json(own / "log")
+    times = [entry["elapsed_time"] for entry in log]
+    steps = [b - a for a, b in zip([0.0, *times], times, strict=False)]
+    bounds = [-e["validation/main/iwae"] for e in log if "validation/main/iwae" in e]
+    last = {key: value for key, value in log[-1].items() if key.startswith("learned/")}
+    return {
+        "epochs": log[-1]["epoch"],
+        "best": max(bounds) if bounds else None,
+        "seconds_per_epoch": statistics.median(steps),
+        **last,
+    }
+
+
+def _where(cores):
+    return {"hardware": {"processor": processor(), "cores": cores}}
+
+
+def processor():
+    """The name of this machine's processor, as far as the system tells."""
+    told = HARDWARE.read_text(errors="replace") if HARDWARE.exists() else ""
+    found = re.search(r"^model name\s*:\s*(.+)$", told, re.M)
+    return found[1] if found else processor_name() or machine()
+
+
+def _state(job, work, what, line):
+    write_state(places.state(work, job.budget, job.target, job.name), what, shlex.join(line))
+
+
+if __name__ == "__main__":
+    main()

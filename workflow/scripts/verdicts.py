@@ -1,0 +1,128 @@
+"""Claims of a paper, decided by numbers, and the verdict on a table."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cells import Cell, agrees, cells, difference, published
+
+__all__ = ["Decision", "Verdict", "decide", "verdict"]
+
+HOLDS, CONTRADICTED, OPEN = "holds", "contradicted", "not decided"
+
+
+class Decision(NamedTuple):
+    """What became of a claim: `HOLDS`, `CONTRADICTED` or `OPEN`, and the number behind it."""
+
+    says: str
+    outcome: str
+    number: str
+
+
+class Verdict(NamedTuple):
+    """In a word and in a sentence."""
+
+    word: str
+    why: str
+
+
+def decide(
+    claims: Iterable[Mapping[str, Any]],
+    tables: Sequence[Mapping[str, Any]],
+    results: Iterable[Mapping[str, Any]],
+) -> list[Decision]:
+    """Decide claims by the numbers there are.
+
+    Raises
+    ------
+    ValueError
+        Where a claim names a cell that its table does not have.
+    """
+    results = list(results)
+    found = [_named(table, cells(table, results)) for table in tables]
+    return [_decided(claim, found) for claim in claims]
+
+
+def _named(table, rows):
+    return {
+        f"{row['label']} / {column['label']}": rows[i][j]
+        for i, row in enumerate(table["rows"])
+        for j, column in enumerate(table["columns"])
+    }
+
+
+def _decided(claim, found):
+    named = found[claim.get("table", 0)]
+    kind = "greater" if "greater" in claim else "near"
+    for each in claim[kind]:
+        if isinstance(each, str) and each not in named:
+            raise ValueError(f"the claim {claim['says']!r}: no cell is {each!r}")
+    one, two = (named[each] if isinstance(each, str) else each for each in claim[kind])
+    if one is None or two is None:
+        return Decision(claim["says"], OPEN, "no number")
+    compare = _greater if kind == "greater" else _near
+    return Decision(claim["says"], *compare(_cell(one), _cell(two), claim.get("within")))
+
+
+def _cell(value):
+    return value if isinstance(value, Cell) else Cell(float(value), None, None, None, {})
+
+
+def _greater(one, two, within):
+    """By two standard errors; numbers without an error are exact."""
+    by, error = difference(one, two)
+    outcome = HOLDS if by > 2 * (error or 0) else CONTRADICTED if by < -2 * (error or 0) else OPEN
+    return outcome, f"{by:+.4g}{f' ± {error:.2g}' if error else ''}"
+
+
+def _near(one, two, within):
+    """Within so much, or else within two standard errors."""
+    by, error = difference(one, two)
+    most = within if within is not None else 2 * (error or 0)
+    said = f"{by:+.2g}, {'at most' if within is not None else 'two standard errors'} {most:.2g}"
+    return HOLDS if abs(by) <= most else CONTRADICTED, said
+
+
+def verdict(
+    target: Mapping[str, Any], budget: Mapping[str, Any], results: Iterable[Mapping[str, Any]]
+) -> Verdict:
+    """Reproduced, differs, or not reachable, and why.
+
+    A budget's `levels` says why its numbers are not those of the paper; then claims alone decide.
+    """
+    results = list(results)
+    tables, levels = target.get("tables", []), budget.get("levels")
+    decisions = decide(target.get("claims", []), tables, results)
+    against = [each.says for each in decisions if each.outcome == CONTRADICTED]
+    undecided = [each.says for each in decisions if each.outcome == OPEN]
+    apart, compared = _apart(tables, results) if not levels else ([], 0)
+    held = len(decisions) - len(against) - len(undecided)
+    why = [f"{held} of {len(decisions)} claims hold"] if decisions else []
+    why += [f"against: {'; '.join(against)}"] if against else []
+    why += [f"not decided: {'; '.join(undecided)}"] if undecided else []
+    why += [f"{compared - len(apart)} of {compared} numbers agree"] if compared else []
+    why += [f"other numbers: {', '.join(apart)}"] if apart else []
+    why += [f"numbers themselves not reachable in this budget: {levels}"] if levels else []
+    return Verdict(_word(decisions, against, undecided, apart, compared, levels), ". ".join(why))
+
+
+def _apart(tables, results):
+    """Cells that are not what was published, and how many there are to compare."""
+    apart, compared = [], 0
+    for table in tables:
+        named = list(_named(table, cells(table, results)).items())
+        theirs = [each for row in table.get("published", []) for each in row]
+        for (name, ours), text in zip(named, theirs, strict=False):
+            if ours is not None and text is not None:
+                compared += 1
+                apart += [] if agrees(ours, published(text)) else [name]
+    return apart, compared
+
+
+def _word(decisions, against, undecided, apart, compared, levels):
+    if not decisions and not compared:
+        return "not reachable" if levels else "measured"
+    if against or apart:
+        return "differs"
+    if undecided:
+        return "partly reproduced"
+    return "reproduced in its claims" if levels else "reproduced"
