@@ -39,9 +39,10 @@ Options:
                                map's, costs at least; of the ELBO [default: 0].
   --kl-min <nats>              The same, as the published code of iaf-resnet calls it.
   --lr <lr>                    Learning rate of --schedule constant [default: 1.0e-4].
-  --schedule <schedule>        NAME[:key=value,…]: "constant", or "iwae", 3,280 epochs at falling
+  --schedule <schedule>        NAME[:key=value,…]: "constant"; "iwae", 3,280 epochs at falling
                                rates, with its optimizer unless --opt is given; all its rates in
-                               40 epochs are "iwae:epochs=40" [default: constant].
+                               40 epochs are "iwae:epochs=40"; or "decay:hold=15,epochs=25", which
+                               falls from the 16th epoch on [default: constant].
   --opt <opt>                  Optimizer, NAME[:key=value,…]: "sgd", "smorms3", "adam",
                                "adam:beta1=0.9,beta2=0.999,eps=1e-8", "adamax", with the same
                                options [default: smorms3].

@@ -183,7 +183,7 @@ def sumo(
             for k in range(1, cut + 1):
                 log_total = xp.logaddexp(log_total, log_w[min_samples + k - 1, :])
                 previous, bound = bound, log_total - math.log(min_samples + k)
-                value = value + (bound - previous) / _sumo_tail(k)
+                value = value + (bound - previous) / sumo_tail(k)
         return value, min_samples + cut
 
     return _repeat(estimate, repeats, _everywhere)
@@ -276,14 +276,14 @@ def _heavy_tailed(values):
 
 
 def _sumo_cut(uniform):
-    """T with P(T ≥ k) = `_sumo_tail(k)`, from a uniform number in [0, 1)."""
+    """T with P(T ≥ k) = `sumo_tail(k)`, from a uniform number in [0, 1)."""
     uniform = max(uniform, 1e-300)
     if uniform > 1.0 / 80.0:
         return int(1.0 / uniform)
     return 80 + int(math.log(80.0 * uniform) / math.log(0.9))
 
 
-def _sumo_tail(k):
+def sumo_tail(k):
     return 1.0 / k if k < 80 else 0.9 ** (k - 80) / 80.0
 
 

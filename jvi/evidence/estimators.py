@@ -16,7 +16,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jvi.evidence import pathwise, score_function, total_derivative
+from jvi.evidence import debiased, pathwise, score_function, total_derivative
 from jvi.evidence.arrays import Array, float64, float64_context
 from jvi.evidence.weights import Weights
 from jvi.spec import LEARNED, Spec, parse
@@ -179,6 +179,9 @@ ESTIMATORS = {
     "renyi-dreg": Rule(pathwise.renyi_dreg, PATH, "the Rényi bound's, docs/estimators.md"),
     "jvi-clip": Rule(pathwise.jvi_clip, PATH, "stable training on JVI, docs/training.md"),
     "jvi-dreg": Rule(pathwise.jvi_dreg, PATH, "JVI-1's, docs/estimators.md"),
+    "jvi-model": Rule(debiased.jvi_model, PATH, "JVI for the model, dreg for the encoder"),
+    "sumo": Rule(debiased.sumo, PATH, "Luo et al. 2020, for the model; dreg for the encoder"),
+    "mlmc": Rule(debiased.mlmc, PATH, "Shi & Cornish 2021, for the model; dreg for the encoder"),
     "reinforce": Rule(score_function.reinforce, SCORE, "Mnih & Rezende 2016"),
     "vimco": Rule(score_function.vimco, SCORE, "Mnih & Rezende 2016"),
     "ovis": Rule(score_function.ovis, SCORE, "Liévin et al. 2020; biased for gamma > 0"),

@@ -9,6 +9,7 @@ from jvi.evidence.weights import (
     Found,
     check_between_0_and_1,
     elbo_bound,
+    in_groups,
     iwae_bound,
     normalised_weights,
     renyi_bound,
@@ -66,13 +67,13 @@ def miwae(log_w: Array, *, groups: int = 2) -> Found:
 
     One group is IWAE, groups of one sample are the ELBO.
     """
-    bound, weights = _in_groups(log_w, groups, "miwae")
+    bound, weights = in_groups(log_w, groups, "miwae")
     return bound, total(weights)
 
 
 def piwae(log_w: Array, *, groups: int = 2) -> Found:
     """IWAE of all samples for the model, MIWAE for the encoder (Rainforth et al. 2018)."""
-    _, weights = _in_groups(log_w, groups, "piwae")
+    _, weights = in_groups(log_w, groups, "piwae")
     return iwae_bound(log_w), total(normalised_weights(log_w), weights)
 
 
@@ -95,13 +96,3 @@ def renyi(log_w: Array, *, alpha: float = 0.5) -> Found:
     0 is IWAE, and the limit at 1, where it is refused, the ELBO; below 0 it is above IWAE.
     """
     return renyi_bound(log_w, alpha, "renyi"), total(normalised_weights((1.0 - alpha) * log_w))
-
-
-def _in_groups(log_w, groups, name):
-    """The mean of the groups' IWAE bounds and its derivative; a group is consecutive rows."""
-    xp, num_samples = namespace(log_w), log_w.shape[0]
-    if groups < 1 or num_samples % groups:
-        raise ValueError(f"{name}:groups must divide the {num_samples} samples: {groups} does not")
-    grouped = xp.reshape(log_w, (groups, num_samples // groups, *log_w.shape[1:]))
-    weights = normalised_weights(grouped, axis=1) / groups
-    return xp.mean(iwae_bound(grouped, axis=1), axis=0), xp.reshape(weights, log_w.shape)

@@ -18,6 +18,7 @@ __all__ = [
     "check_between_0_and_1",
     "check_several",
     "elbo_bound",
+    "in_groups",
     "iwae_bound",
     "log_sum_exp",
     "log_without",
@@ -67,6 +68,16 @@ def renyi_bound(log_w: Array, alpha: Any, name: str) -> Array:
     largest = (xp.min if looked_at and power < 0 else xp.max)(log_w, axis=0)
     below = at_most(power * (log_w - largest), 0.0)
     return largest + xp.log1p(xp.mean(xp.expm1(below), axis=0)) / power
+
+
+def in_groups(log_w: Array, groups: int, name: str) -> tuple[Array, Array]:
+    """The mean of the groups' IWAE bounds and its derivative; a group is consecutive rows."""
+    xp, num_samples = namespace(log_w), log_w.shape[0]
+    if groups < 1 or num_samples % groups:
+        raise ValueError(f"{name}:groups must divide the {num_samples} samples: {groups} does not")
+    grouped = xp.reshape(log_w, (groups, num_samples // groups, *log_w.shape[1:]))
+    weights = normalised_weights(grouped, axis=1) / groups
+    return xp.mean(iwae_bound(grouped, axis=1), axis=0), xp.reshape(weights, log_w.shape)
 
 
 def log_without(log_w: Array) -> Array:

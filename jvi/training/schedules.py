@@ -55,7 +55,29 @@ def iwae(epochs: int = 3280, lr: float = 1e-3) -> Schedule:
     return Schedule(lambda epoch: rates[bisect_right(ends, epoch)], epochs, "adam:eps=1e-4")
 
 
-SCHEDULES: dict[str, Callable[..., Schedule]] = {CONSTANT: constant, "iwae": iwae}
+def decay(hold: int, epochs: int, lr: float = 1e-3, last: float = 0.05) -> Schedule:
+    """lr for `hold` epochs, then geometrically less each epoch, down to last lr in the last.
+
+    Runs with the same rate are one run up to there: one of them can be continued in several ways.
+    """
+    _check_positive("decay:lr", lr)
+    if not 0 < last <= 1:
+        raise ValueError(f"decay:last must be above 0 and at most 1, a share of lr, not {last}")
+    if not 0 <= hold < epochs:
+        raise ValueError(f"decay:hold must be from 0 to below the {epochs} epochs, not {hold}")
+
+    def rate(epoch):
+        passed = max(0, min(epoch + 1, epochs) - hold)
+        return lr * last ** (passed / (epochs - hold))
+
+    return Schedule(rate, epochs)
+
+
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    CONSTANT: constant,
+    "decay": decay,
+    "iwae": iwae,
+}
 
 
 def schedule(text: str, lr: float | None = None) -> Schedule:

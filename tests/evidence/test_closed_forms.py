@@ -5,7 +5,7 @@ are differences, which so many digits make exact; control variates are the bound
 out or replaced.
 """
 
-from decimal import Decimal, localcontext
+from decimal import ROUND_FLOOR, Decimal, localcontext
 from itertools import pairwise
 
 import numpy as np
@@ -228,6 +228,71 @@ def tvo_weights(of_beta):
     return weights
 
 
+def halves(w):
+    return 2 * iwae(w) - miwae(w)
+
+
+def mixed(share, bound):
+    return lambda w: share * bound(w) + (1 - share) * iwae(w)
+
+
+def gated(threshold, bound):
+    """The derivative of the bound where the effective sample size is no less, else IWAE's."""
+
+    def weights(w):
+        ess = 1 / sum(v**2 for v in normalised(w))
+        return first(bound if ess >= threshold * len(w) else iwae)(w)
+
+    return weights
+
+
+# SUMO and multilevel Monte Carlo at the level that the sum of the log-weights says.
+
+
+def uniform(w):
+    turns = sum(each.ln() for each in w) * 500 * (1 + Decimal(5).sqrt())
+    return turns - turns.to_integral_value(ROUND_FLOOR)
+
+
+def sumo_cut(w, m):
+    return max(k for k in range(1, len(w) - m + 1) if uniform(w) < 1 / Decimal(k))
+
+
+def sumo(m):
+    def weights(w):
+        def bound(each):
+            steps = (iwae(each[: m + k]) - iwae(each[: m + k - 1]) for k in range(1, cut + 1))
+            return iwae(each[:m]) + sum(k * step for k, step in enumerate(steps, start=1))
+
+        cut = sumo_cut(w, m)
+        return first(bound)(w)
+
+    return weights
+
+
+def mlmc_level(w):
+    """(samples, probability) of the levels of four samples, from one on."""
+    second = Decimal(2) ** Decimal("-1.5")
+    low = 1 / (1 + second)
+    return (2, low) if uniform(w) < low else (4, 1 - low)
+
+
+def mlmc(w):
+    size, probability = mlmc_level(w)
+
+    def bound(each):
+        if size == 2:
+            return elbo(each[:2]) + (iwae(each[:2]) - elbo(each[:2])) / probability
+        return elbo(each) + (iwae(each) - miwae(each)) / probability
+
+    return first(bound)(w)
+
+
+def of_first(count, path):
+    """A path of the first samples alone."""
+    return lambda w: path(w[: count(w)]) + [0] * (len(w) - count(w))
+
+
 # Model, path and score weights.
 EXPECTED = {
     "elbo": (first(elbo), first(elbo), minus(first(elbo))),
@@ -256,6 +321,20 @@ EXPECTED = {
         None,
     ),
     "jvi-dreg": (first(jvi), doubly(jvi), None),
+    "jvi-model": (first(jvi), doubly(iwae), None),
+    "jvi-model:alpha=0.1": (first(jvi), between(TENTH), None),
+    "jvi-model:groups=2": (first(halves), doubly(iwae), None),
+    "jvi-model:groups=2,share=0.1": (first(mixed(TENTH, halves)), doubly(iwae), None),
+    "jvi-model:ess=0.3": (gated(Decimal("0.3"), jvi), doubly(iwae), None),
+    **{
+        f"sumo:min-samples={m}": (
+            sumo(m),
+            of_first(lambda w, m=m: m + sumo_cut(w, m), doubly(iwae)),
+            None,
+        )
+        for m in (1, 2, 3)
+    },
+    "mlmc": (mlmc, of_first(lambda w: mlmc_level(w)[0], doubly(iwae)), None),
     "reinforce": (normalised, None, controlled(lambda w, k: 0)),
     "vimco:mean=arithmetic": (normalised, None, vimco(arithmetic)),
     "vimco:mean=geometric": (normalised, None, vimco(geometric)),
@@ -298,6 +377,13 @@ WEIGHED = {
     "renyi-dreg:alpha=0.5": (first(renyi(HALF)), part_doubly(renyi(HALF), KL), None),
     "jvi-dreg": (first(jvi), part_doubly(jvi, KL), None),
     "jvi-clip": (EXPECTED["jvi-clip"][0], part_doubly(iwae, KL), None),
+    "jvi-model": (first(jvi), part_doubly(iwae, KL), None),
+    "sumo": (
+        sumo(1),
+        of_first(lambda w: 1 + sumo_cut(w, 1), part_doubly(iwae, KL)),
+        None,
+    ),
+    "mlmc": (mlmc, of_first(lambda w: mlmc_level(w)[0], part_doubly(iwae, KL)), None),
     "reinforce": (normalised, None, powers(iwae, lambda w, k: 0, KL)),
     "vimco": (normalised, None, powers(iwae, replaced_by(geometric, iwae), KL)),
     "ovis:gamma=0.5,alpha=0.5": (first(renyi(HALF)), None, ovis_of_powers(HALF, HALF, KL)),

@@ -9,11 +9,11 @@ from scipy.special import digamma, polygamma
 from jvi.evidence.bounds import iwae
 from jvi.evidence.corrections import (
     _sumo_cut,
-    _sumo_tail,
     antithetic_mlmc,
     delta_method,
     nested_jackknife,
     sumo,
+    sumo_tail,
 )
 from jvi.evidence.jackknife import jackknife, jackknife_coefficients
 
@@ -96,7 +96,7 @@ class Fixed:
 @pytest.mark.parametrize("cut", [1, 2, 7, 95])
 @pytest.mark.parametrize("first", [1, 4])
 def test_sumo_given_its_number_of_terms(cut, first):
-    uniform = _sumo_tail(cut) * 0.999
+    uniform = sumo_tail(cut) * 0.999
     assert _sumo_cut(uniform) == cut
     draw, num_samples = gamma_log_weights(1.0), []
 
@@ -110,8 +110,8 @@ def test_sumo_given_its_number_of_terms(cut, first):
     factors = dict.fromkeys(range(first, first + cut + 1), 0.0)
     factors[first] = 1.0
     for k in range(1, cut + 1):
-        factors[first + k] += 1.0 / _sumo_tail(k)
-        factors[first + k - 1] -= 1.0 / _sumo_tail(k)
+        factors[first + k] += 1.0 / sumo_tail(k)
+        factors[first + k - 1] -= 1.0 / sumo_tail(k)
     mean = sum(f * expected_iwae(n, 1.0) for n, f in factors.items())
     variance = variance_of_prefixes(factors, 1.0)
     assert_mean_and_variance(estimate.value, mean, variance / 2.0)
@@ -122,8 +122,8 @@ def test_sumo_draws_its_number_of_terms_with_the_probabilities_it_divides_by():
     uniforms = (np.arange(200_000) + 0.5) / 200_000
     cuts = np.array([_sumo_cut(u) for u in uniforms])
     for k in (1, 2, 3, 10, 79, 80, 81, 100):
-        assert np.mean(cuts >= k) == pytest.approx(_sumo_tail(k), abs=1.1 / 200_000)
-    tails = [_sumo_tail(k) for k in range(1, 400)]
+        assert np.mean(cuts >= k) == pytest.approx(sumo_tail(k), abs=1.1 / 200_000)
+    tails = [sumo_tail(k) for k in range(1, 400)]
     assert tails[0] == 1.0
     assert sum(tails) == pytest.approx(5.0784, abs=1e-3)  # mean number of terms
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jvi
-from jvi.evidence.estimators import ESTIMATORS, SCORE, SLEEP, TOTAL, estimator
+from jvi.evidence.estimators import ESTIMATORS, SCORE, SLEEP, TOTAL, Weights, estimator
 
 ROWS = 4  # of log_w
 RENYI = 0.3
@@ -159,6 +159,14 @@ TARGETS = {
     f"renyi-dreg:alpha={RENYI}": ({"renyi": 1}, {"renyi": 1}),
     "jvi-clip": (None, L4),
     "jvi-dreg": ({"jvi": 1}, {"jvi": 1}),
+    "jvi-model": ({"jvi": 1}, L4),
+    "jvi-model:alpha=0.3": ({"jvi": 1}, {"L4": 0.7, "v h": 0.3}),
+    "jvi-model:share=0.4": ({"jvi": 0.4, "L4": 0.6}, L4),
+    "jvi-model:groups=2": ({"L4": 2, "L2": -1}, L4),
+    "sumo": (L4, {"L2": 1 / 2, "L3": 1 / 6, "L4": 1 / 3}),
+    "sumo:min-samples=2": (L4, {"L3": 1 / 2, "L4": 1 / 2}),
+    "mlmc": (L4, {"L2": 1 / (1 + 2**-1.5), "L4": 1 / (1 + 2**1.5)}),
+    "mlmc:min-samples=2": (L4, L4),
     "reinforce": (L4, L4),
     "vimco:mean=arithmetic": (L4, L4),
     "vimco:mean=geometric": (L4, L4),
@@ -191,6 +199,24 @@ def test_every_estimator_has_its_target():
     assert {name.partition(":")[0] for name in TARGETS} == ESTIMATORS.keys()
 
 
+# One number of each interval between those that change a random level, and the interval's length.
+LEVELS = {"sumo": np.array([0, 1 / 3, 1 / 2, 1]), "mlmc": np.array([0, 1 / (1 + 2**-1.5), 1])}
+
+
+def weights_of(name, log_w, **now):
+    """The estimator's weights, where its level is random their mean over levels."""
+    rule = estimator(name)
+    if rule.spec.name not in LEVELS:
+        return rule(log_w, **now)
+    edges, every = LEVELS[rule.spec.name], 0.0 * log_w[0, :]
+    each = [rule(log_w, uniform=every + u, **now) for u in ((edges[:-1] + edges[1:]) / 2).tolist()]
+    means = [
+        sum(float(length) * found for length, found in zip(np.diff(edges), route, strict=True))
+        for route in list(zip(*each, strict=True))[:2]
+    ]
+    return Weights(*means, None)
+
+
 @cache
 def outcomes(model, rows=ROWS, kl=1.0):
     """Draws, probability and log-weights of each column, at the model's own parameters."""
@@ -199,13 +225,13 @@ def outcomes(model, rows=ROWS, kl=1.0):
 
 
 def on_numpy(model, name):
-    return estimator(name)(outcomes(model)[2])
+    return weights_of(name, outcomes(model)[2])
 
 
 def on_strict(model, name):
     import array_api_strict
 
-    return bring_back(estimator(name)(array_api_strict.asarray(outcomes(model)[2])))
+    return bring_back(weights_of(name, array_api_strict.asarray(outcomes(model)[2])))
 
 
 def on_jax(model, name):
@@ -218,7 +244,7 @@ def compiled(model):
     jax = pytest.importorskip("jax", reason="JAX is not installed")
     names = [name for name, other in CASES if other is model]
     with jax.enable_x64(True):
-        every = jax.jit(lambda log_w: {name: estimator(name)(log_w) for name in names})
+        every = jax.jit(lambda log_w: {name: weights_of(name, log_w) for name in names})
         return every(outcomes(model)[2])
 
 
@@ -255,7 +281,7 @@ WEIGHED = TARGETS | {"stl": (L4, {"L4": 1, "v h": KL})}
 def test_so_it_is_where_the_kl_part_has_a_weight(name, model):
     """The exact ones are of the bounds of log p(x|z) + kl (log p(z) - log q(z|x))."""
     rule = estimator(name)
-    weights = rule(outcomes(model, kl=KL)[2], kl=KL)
+    weights = weights_of(name, outcomes(model, kl=KL)[2], kl=KL)
     if rule.route == TOTAL:  # of log w, in which log q has the weight
         weights = weights._replace(score=KL * weights.score)
     check(WEIGHED[name], model, mean_gradient(model, weights, kl=KL), KL)

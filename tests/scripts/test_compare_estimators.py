@@ -26,6 +26,8 @@ from jvi.training.step import Step
 SMALL = "-d digits --train-images 90 --test-images 20 -e 2 -s 16 --repeats 8 --vae-samples 4"
 TIMES = ("seconds", "seconds_per_epoch", "cpu_seconds_per_epoch")
 
+APART = {"jvi-model", "sumo", "mlmc"}  # workflow/config/targets/jvi-training.yaml compares these
+
 
 def compare(folder, words):
     compare_estimators.main(["-o", str(folder), *words.split()])
@@ -56,7 +58,7 @@ def test_the_experiments_name_every_estimator_that_fits():
     assert {routes[name] for name in CONTINUOUS} == {TOTAL, PATH}
     assert {name.partition(":")[0] for name in CONTINUOUS} == {
         name for name, rule in ESTIMATORS.items() if rule.route in (TOTAL, PATH)
-    }
+    } - APART
     scores = {name for name, rule in ESTIMATORS.items() if rule.route == SCORE}
     assert scores <= {name.partition(":")[0] for name in DISCRETE}
 

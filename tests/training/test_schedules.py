@@ -39,15 +39,29 @@ def test_a_constant_rate_never_changes_and_has_no_end():
     assert schedule("constant:lr=0.25", lr=1e-5).rate(3) == 0.25
 
 
+def test_a_rate_that_falls_is_held_first_and_ends_at_its_share():
+    found = schedule("decay:hold=2,epochs=5,lr=0.8,last=0.125")
+    rates = [found.rate(epoch) for epoch in range(8)]
+    assert rates == pytest.approx([0.8, 0.8, 0.4, 0.2, 0.1, 0.1, 0.1, 0.1], rel=1e-14)
+    assert found.epochs == 5 and found.optimizer is None
+    longer = schedule("decay:hold=2,epochs=50,lr=0.8,last=0.125")
+    assert [longer.rate(epoch) for epoch in range(2)] == rates[:2]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("cosine", "unknown schedule 'cosine': choose from constant, iwae"),
+        ("cosine", "unknown schedule 'cosine': choose from constant, decay, iwae"),
         ("constant", "schedule constant needs lr: write constant:lr="),
         ("constant:lr=0", "constant:lr must be positive, not 0"),
         ("iwae:lr=-1", "iwae:lr must be positive, not -1"),
         ("iwae:epochs=7", "iwae:epochs must be at least 8, one a rate, not 7"),
         ("iwae:epochs=1e3", "iwae:epochs must be a whole number"),
+        ("decay:epochs=9", "schedule decay needs hold: write decay:hold="),
+        ("decay:hold=9,epochs=9", "decay:hold must be from 0 to below the 9 epochs, not 9"),
+        ("decay:hold=-1,epochs=9", "decay:hold must be from 0 to below the 9 epochs, not -1"),
+        ("decay:hold=1,epochs=9,last=0", "decay:last must be above 0 and at most 1, .* not 0"),
+        ("decay:hold=1,epochs=9,lr=0", "decay:lr must be positive, not 0"),
         ("iwae:stages=3", "schedule iwae has no option 'stages': it has epochs, lr"),
     ],
 )
