@@ -7,8 +7,9 @@ Usage:
 The experiment of Blundell et al. (2015), section 5.1, in a budget of minutes: the test error after
 each epoch of Bayes by Backprop (mixture prior, the divergence shared out among minibatches as
 there), of the same network without a distribution, and of that with dropout; then what is left of
-the Bayesian network's when weights are removed by |mean| / sigma. Prints a table, writes PREFIX.csv
-and draws PREFIX.png.
+the Bayesian network's when weights are removed by |mean| / sigma. Prints a table, draws PREFIX.png,
+and writes PREFIX.csv and, with the stage of each row ("training", or "end", pruned or whole),
+PREFIX.json.
 
 Options:
   -h --help                  Show this help screen.
@@ -33,6 +34,7 @@ Options:
 """
 
 import csv
+import json
 from typing import Any, NamedTuple
 
 from jvi.cli import (
@@ -65,7 +67,7 @@ def main(argv=None):
     arguments, _ = arguments_of(__doc__, argv)
     request = _request(arguments)
     prefix = arguments["-o"]
-    files = {"-o": [f"{prefix}.csv", f"{prefix}.png"]}
+    files = {"-o": [f"{prefix}.{ending}" for ending in ("csv", "json", "png")]}
     where = arguments["--dataset"], arguments["--data-dir"]
     check_outputs(files, arguments["--overwrite"], data=where)
     with asked("--dataset"):
@@ -180,7 +182,25 @@ def _write(points, prefix):
         writer = csv.writer(file)
         writer.writerow(Point._fields)
         writer.writerows(points)
+    with atomic_write(f"{prefix}.json") as temporary:
+        temporary.write_text(json.dumps({"rows": _rows(points)}, indent=1, allow_nan=False) + "\n")
     picture(f"{prefix}.png", _draw, points, panels=2)
+
+
+def _rows(points):
+    """Points by name, errors with their standard errors over test images."""
+    last = max(point.epoch for point in points)
+    return [
+        {
+            "method": point.method,
+            "epoch": point.epoch,
+            "stage": "end" if point.epoch == last else "training",
+            "pruned": point.pruned,
+            "error": {"value": point.error, "images": point.standard_error},
+            "log_density": point.log_density,
+        }
+        for point in points
+    ]
 
 
 def _draw(axes, points):

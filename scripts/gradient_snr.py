@@ -7,7 +7,8 @@ Usage:
 Without a model this is the toy problem of Rainforth et al. (2018), near its optimum. Prints slopes
 of log SNR against log K (samples of an estimate) and log M (estimates that are averaged), fitted by
 least squares weighted with the errors, beside those that are expected for large K, and writes every
-point to PREFIX.csv and a plot to PREFIX.png. docs/signal-to-noise.md says what is measured.
+point to PREFIX.csv, points and slopes to PREFIX.json and a plot to PREFIX.png.
+docs/signal-to-noise.md says what is measured.
 
 Options:
   -h --help                  Show this help screen.
@@ -113,12 +114,14 @@ def main(argv=None):
             for i, pair in enumerate(pairs)
             for point in _measured(link, x, name, pair, i, groups, request, bar)
         ]
-    _write_csv(f"{request['prefix']}.csv", points, len(x))
+    rows = _rows(points, len(x))
+    _write_csv(f"{request['prefix']}.csv", rows)
+    _write_json(f"{request['prefix']}.json", rows, list(_fits(points)))
     _draw(f"{request['prefix']}.png", points)
     if not arguments["--quiet"]:
         print(table(*_ratios(points, request["samples"])), end="\n\n")
         print(table(*_slopes(points)))
-        print(f"points: {request['prefix']}.csv, plot: {request['prefix']}.png")
+        print("points: {0}.csv, slopes: {0}.json, plot: {0}.png".format(request["prefix"]))
 
 
 def _request(arguments, given):
@@ -141,7 +144,9 @@ def _request(arguments, given):
     check_effects(given, ("--noise",), toy, "the toy problem")
     inputs = [] if toy else model_files(arguments["<modelprefix>"])
     check_outputs(
-        {"-o": [f"{prefix}.csv", f"{prefix}.png"]}, arguments["--overwrite"], inputs=inputs
+        {"-o": [f"{prefix}.{ending}" for ending in ("csv", "json", "png")]},
+        arguments["--overwrite"],
+        inputs=inputs,
     )
     return {
         "prefix": prefix,
@@ -249,16 +254,26 @@ def _lines(points):
                 yield *key, axis, line
 
 
-def _slopes(points):
-    rows = []
+def _fits(points):
+    """((estimator, parameters, K or M), {ratio: (slope, its error)}) of every line."""
     for name, group, axis, line in _lines(points):
         sizes = [getattr(point, axis) for point in line]
-        fits = [
-            slope(sizes, [p.noise.snr for p in line], [p.noise.snr_error for p in line]),
-            slope(sizes, [p.noise.dsnr for p in line], [p.noise.dsnr_error for p in line]),
-        ]
-        fitted = ["no signal" if a != a else f"{a:.3f} ± {b:.3f}" for a, b in fits]
-        rows.append([name, group, axis, *fitted, _expected(name, group, axis)])
+        fits = {
+            ratio: slope(
+                sizes,
+                [getattr(p.noise, ratio) for p in line],
+                [getattr(p.noise, f"{ratio}_error") for p in line],
+            )
+            for ratio in ("snr", "dsnr")
+        }
+        yield (name, group, axis), fits
+
+
+def _slopes(points):
+    rows = []
+    for where, fits in _fits(points):
+        fitted = ["no signal" if a != a else f"{a:.3f} ± {b:.3f}" for a, b in fits.values()]
+        rows.append([*where, *fitted, _expected(*where)])
     return rows, ["slope of log SNR", "parameters", "against", "SNR", "DSNR", "expected"]
 
 
@@ -277,18 +292,49 @@ def _ratios(points, samples):
     return rows, ["SNR, M = 1", "parameters", *(f"K = {k}" for k in samples)]
 
 
-def _write_csv(path, points, num_points):
+def _rows(points, num_points):
+    columns = [column for field in FIELDS for column in (field, f"{field}_error")]
+    return [
+        {
+            **{"estimator": name, "parameters": group, "K": k, "M": m},
+            **{"points": num_points, "repeats": noise.number},
+            **{column: getattr(noise, column) for column in columns},
+        }
+        for name, group, k, m, noise in points
+    ]
+
+
+def _write_csv(path, rows):
     import csv
 
     from jvi.files import atomic_write
 
-    columns = [column for field in FIELDS for column in (field, f"{field}_error")]
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["estimator", "parameters", "K", "M", "points", "repeats", *columns])
-        for *key, noise in points:
-            values = [getattr(noise, column) for column in columns]
-            writer.writerow([*key, num_points, noise.number, *values])
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_json(path, rows, fits):
+    """A list of every point, and of every slope as {"value", "samples"}, the second its error."""
+    import json
+
+    from jvi.files import atomic_write
+
+    slopes = []
+    for where, fitted in fits:
+        row = dict(zip(("estimator", "parameters", "against"), where, strict=True))
+        for ratio, (value, error) in fitted.items():
+            row[f"{ratio}_slope"] = _finite({"value": value, "samples": error})
+        slopes.append(row)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps([_finite(row) for row in rows] + slopes, indent=1))
+
+
+def _finite(row):
+    from math import isfinite
+
+    return {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()}
 
 
 def _draw(path, points):

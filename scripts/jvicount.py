@@ -31,7 +31,7 @@ def main(argv=None):
             f"<n> {n} and <order> {order}: the number has about {digits:.0f} digits, and at most "
             f"{DIGITS} are printed"
         )
-    print(f"{Decimal(_subsets(n, order)):f}")  # Python's own integers print 4,300 digits
+    print(f"{Decimal(subsets(n, order)):f}")  # Python's own integers print 4,300 digits
 
 
 def _digits(n, order):
@@ -44,7 +44,7 @@ def _digits(n, order):
     return (falling - lgamma(j + 1)) / log(10)
 
 
-def _subsets(n, order):
+def subsets(n, order):
     """Σ C(n, j) over j = 0..order."""
     total = term = 1
     for j in range(order):

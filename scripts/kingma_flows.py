@@ -40,14 +40,18 @@ Options:
   -s <samples>, --samples <samples>
                              K of the IWAE bound on the test images, instead of the experiment's.
   --tables                   Train nothing: only the table and pictures of the runs that there are.
+  --table <prefix>           Of one experiment: also write PREFIX.json, its finished runs and their
+                             curves as rows of numbers, in the data set's unit.
 
 Writes FOLDER/EXPERIMENT/RUN/result.json, whole or not at all, beside the run's model; and
 summary.csv, curves.png and images.png (of the last model's first seed) in FOLDER/EXPERIMENT.
 """
 
+import json
 from pathlib import Path
 
 from jvi.cli import (
+    UsageError,
     among,
     arguments_of,
     asked,
@@ -71,11 +75,15 @@ def main(argv=None):
         return
     names = among(arguments["<experiment>"] or ["digits"], EXPERIMENTS, "experiment")
     chosen = {name: _chosen(EXPERIMENTS[name], arguments, given) for name in names}
+    if arguments["--table"] and len(names) > 1:
+        raise UsageError(f"--table is of one experiment, not of {', '.join(names)}: name one")
     prepared = [_prepared(name, each, arguments) for name, each in chosen.items()]
     for folder, experiment, data, todo in prepared:
         if not arguments["--tables"]:
             _run(folder, experiment, data, todo)
         _conclude(folder, data)
+        if arguments["--table"]:
+            _write_numbers(arguments["--table"], folder)
 
 
 def _list(experiments):
@@ -138,7 +146,10 @@ def _prepared(name, experiment, arguments):
     from jvi.assessment.flow_experiments import FlowRun, check, cut, settings_of
 
     folder, source = Path(arguments["-o"]) / name, (experiment.dataset, arguments["--data-dir"])
-    check_outputs({"-o": [folder / "summary.csv"]}, True, data=source, folders=True)
+    files = {"-o": [folder / "summary.csv"]}
+    if arguments["--table"]:
+        files["--table"] = [f"{arguments['--table']}.json"]
+    check_outputs(files, True, data=source, folders=True)
     todo = [FlowRun(model, seed) for seed in experiment.seeds for model in experiment.models]
     data = cut(datasets.load(*source), experiment)
     with asked():
@@ -207,6 +218,36 @@ def _conclude(folder, data):
         "± is the standard error over seeds, but of the difference from the first model half of a"
     )
     print(f"95% interval over seeds\n{folder}/summary.csv, curves.png")
+
+
+def _write_numbers(prefix, folder):
+    """PREFIX.json: {"rows": those of every finished run}."""
+    from jvi.assessment.flow_experiments import load
+    from jvi.files import atomic_write
+
+    rows = [row for result in load(folder) for row in _numbers(result)]
+    with atomic_write(f"{prefix}.json") as temporary:
+        temporary.write_text(json.dumps({"rows": rows}, indent=1, allow_nan=False) + "\n")
+
+
+def _numbers(result):
+    """A row with the bounds of a run on the test images, then one for each epoch."""
+    from jvi.datasets import Unit
+
+    run, unit, training = result["run"], Unit(**result["unit"]), result["training"]
+    own = {"posterior": run["label"], "seed": run["seed"]}
+    found = {"parameters": result["parameters"], "epochs": training["epochs"]}
+    found |= {bound: _bound(result["test"][bound], unit) for bound in ("elbo", "iwae")}
+    yield own | found | {"cpu_minutes": training["cpu_seconds"] / 60}
+    for point in training["curve"]:
+        value = unit.value(point["validation"])
+        yield own | {"epoch": point["epoch"], "minutes": point["cpu"] / 60, "validation": value}
+
+
+def _bound(bound, unit):
+    """With both standard errors."""
+    errors = {key: unit.error(bound[key]) for key in ("images", "samples")}
+    return {"value": unit.value(bound["mean"]), **errors}
 
 
 if __name__ == "__main__":

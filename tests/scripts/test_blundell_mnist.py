@@ -1,6 +1,7 @@
 """The comparison of a Bayesian network with plain ones."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -24,6 +25,13 @@ def test_all_three_learn_and_what_is_pruned_is_told(tmp_path, monkeypatch, capsy
     with open("new.csv", newline="") as file:
         points = list(csv.DictReader(file))
     assert len(points) == 3 * 6 + 4 and (tmp_path / "new.png").stat().st_size > 10_000
+    rows = json.loads((tmp_path / "new.json").read_text())["rows"]
+    for row, point in zip(rows, points, strict=True):
+        assert (row["method"], row["pruned"]) == (point["method"], float(point["pruned"]))
+        assert row["error"]["value"] == float(point["error"])
+        assert row["error"]["images"] == float(point["standard_error"])
+    # of each method one whole network at the end, and the four pruned ones
+    assert sum(row["stage"] == "end" for row in rows) == 3 + 4
     for method in ("Bayes by Backprop", "plain", "dropout"):
         curve = [p for p in points if p["method"] == method and float(p["pruned"]) == 0]
         assert [int(p["epoch"]) for p in curve] == list(range(1, 7))

@@ -1,6 +1,7 @@
 """The command that fits slopes: known power laws, small runs, files, mistakes, and the papers'."""
 
 import csv
+import json
 import math
 import shlex
 
@@ -16,6 +17,21 @@ SMALL = "--points 4 -r 8 -s 2,4 -M 1,2 --quiet"  # a second or two
 def rows_of(path):
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def assert_slopes_are_those_of(rows, written):
+    """Every point once more, and the fit to each line of them, in a list."""
+    points = [row for row in written if "against" not in row]
+    assert [{k: str(v) for k, v in p.items()} for p in points] == rows
+    slopes = [row for row in written if "against" in row]
+    assert len(slopes) == 2 * 2 * len({r["parameters"] for r in rows})
+    for each in slopes:
+        own = [p for p in points if all(p[k] == each[k] for k in ("estimator", "parameters"))]
+        own = [p for p in own if p["M" if each["against"] == "K" else "K"] in (1, 2)]
+        line = [p for p in own if p["M"] == 1] if each["against"] == "K" else own
+        found, error = slope(*([p[c] for p in line] for c in (each["against"], "snr", "snr_error")))
+        expected = (None, None) if math.isnan(found) else (found, error)
+        assert (each["snr_slope"]["value"], each["snr_slope"]["samples"]) == expected
 
 
 @pytest.mark.parametrize("power", [-0.5, 0.5])
@@ -41,12 +57,13 @@ def test_a_small_run_writes_every_point(tmp_path, capsys):
     groups, sizes = ("model", "inference", "/encode/b,/mu"), (("2", "1"), ("4", "1"), ("2", "2"))
     assert keys == {(e, g, *s) for e in ("iwae", "ovis:gamma=0") for g in groups for s in sizes}
     assert all(math.isfinite(float(r[name])) for r in rows for name in ("snr", "snr_error", "dsnr"))
+    assert_slopes_are_those_of(rows, json.loads((tmp_path / "a.json").read_text()))
     assert {(r["points"], r["repeats"]) for r in rows} == {("4", "8")}
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     assert capsys.readouterr().out == ""
     main(shlex.split(f"{SMALL.removesuffix('--quiet')} -o {tmp_path}/b -e iwae"))
     out = capsys.readouterr().out
-    assert "slope of log SNR" in out and "K = 4" in out and f"points: {tmp_path}/b.csv" in out
+    assert "slope of log SNR" in out and "K = 4" in out and f"slopes: {tmp_path}/b.json" in out
     first = [r for r in rows if r["estimator"] == "iwae" and "," not in r["parameters"]]
     assert rows_of(tmp_path / "b.csv") == first  # the same seed, whatever else is measured
 

@@ -202,7 +202,33 @@ def test_the_command_writes_table_and_pictures(tmp_path, capsys):
     assert (folder / "summary.csv").read_text().splitlines() == lines
 
 
+def test_numbers_are_rows_in_the_unit_of_the_data(made, tmp_path):
+    folder, results = made
+    kingma_flows._write_numbers(tmp_path / "new", folder)
+    rows = json.loads((tmp_path / "new.json").read_text())["rows"]
+    for found in results:
+        run = found["run"]
+        own = [r for r in rows if (r["posterior"], r["seed"]) == (run["label"], run["seed"])]
+        assert len(own) == 1 + found["training"]["epochs"]
+        for bound in ("elbo", "iwae"):
+            test = found["test"][bound]
+            assert own[0][bound] == {
+                "value": test["mean"], "images": test["images"], "samples": test["samples"]
+            }  # fmt: skip
+        assert own[0]["cpu_minutes"] == pytest.approx(found["training"]["cpu_seconds"] / 60)
+        assert own[-1]["minutes"] == pytest.approx(own[0]["cpu_minutes"])
+
+
+def test_numbers_of_bytes_are_bits():
+    bits = result("diag", 0, [-8.0, -8.0], ("bits/dim", -0.5, 0.0))
+    bits["training"]["curve"] = [{"epoch": 1, "cpu": 30.0, "validation": -6.0}]
+    first, point = kingma_flows._numbers(bits)
+    assert first["elbo"] == {"value": 4.0, "images": 0.25, "samples": 0.125}
+    assert (point["validation"], point["minutes"]) == (3.0, 0.5)
+
+
 REFUSED = [
+    ("--table new digits mnist", "--table is of one experiment, not of digits, mnist"),
     ("nothing", "unknown experiment 'nothing': choose from digits, mnist, cifar"),
     ("digits digits", "<experiment> has digits twice"),
     ("--minutes 0", "--minutes must be at least 0.001"),
