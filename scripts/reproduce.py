@@ -77,16 +77,15 @@ def _check_workflow():
 
 
 def listed():
-    """A table of all targets and what their budgets cost."""
-    from targets import BUDGETS, names, read
+    """All targets and what their budgets cost."""
+    from targets import names, read
 
-    rows = []
+    lines = []
     for name in names():
         target = read(name)
-        budgets = target["budgets"]
-        costs = [budgets[b].get("cost", "") if b in budgets else "-" for b in BUDGETS]
-        rows.append([name, target["title"], *costs])
-    return table(rows, ["target", "what", *BUDGETS])
+        lines.append(f"{name}: {target['title']}")
+        lines += [f"    {each}: {b.get('cost', '')}" for each, b in target["budgets"].items()]
+    return "\n".join(lines)
 
 
 def jobs_of(wanted, budget):
@@ -148,14 +147,15 @@ def run(jobs, budget, work, cores, arguments):
 
     config = {"target": ",".join(jobs), "budget": budget, "work": str(work)}
     config |= PUBLISHED if arguments["--publish"] else {}
+    quiet = ["--dry-run"] if arguments["--dry-run"] else ["--quiet", "host", "rules"]
     line = [sys.executable, "-m", "snakemake", "-s", str(WORKFLOW / "Snakefile"), "--nolock",
-            "--rerun-incomplete", "--keep-going", "--quiet", "rules",
+            *quiet, "--rerun-incomplete", "--keep-going", "--rerun-triggers", "mtime", "params",
             "--cores", str(cores or "all"),
             "--config", *(f"{key}={value}" for key, value in config.items())]  # fmt: skip
     if arguments["--profile"]:
         line += ["--profile", _profile(arguments["--profile"])]
     if arguments["--dry-run"]:
-        sys.exit(subprocess.run([*line, "--dry-run"]).returncode)
+        sys.exit(subprocess.run(line).returncode)
     work.mkdir(parents=True, exist_ok=True)
     with locked(work, f"another reproduce works in {work}: name another folder with --work"):
         code = _followed(line)

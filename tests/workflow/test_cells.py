@@ -54,17 +54,18 @@ def test_differences_are_paired_where_seeds_are_shared():
 
 
 @pytest.mark.parametrize(
-    ("text", "value", "error"),
+    ("text", "value", "error", "rounding"),
     [
-        ("-88.66 ± 0.02", -88.66, 0.02),
-        ("\N{MINUS SIGN}88.66±.02", -88.66, 0.02),
-        (86.76, 86.76, None),
-        ("86.76 (19)", 86.76, None),
-        ("1.0e-3", 0.001, None),
+        ("-88.66 ± 0.02", -88.66, 0.02, 0.005),
+        ("\N{MINUS SIGN}88.66±.02", -88.66, 0.02, 0.005),
+        (86.76, 86.76, None, 0.005),
+        ("86.8 (19)", 86.8, None, 0.05),
+        ("1.0e-3", 0.001, None, 0.5e-4),
+        ("64", 64, None, 0.5),
     ],
 )
-def test_published_numbers(text, value, error):
-    assert published(text) == (value, error)
+def test_published_numbers(text, value, error, rounding):
+    assert published(text) == (value, error, pytest.approx(rounding))
 
 
 def test_what_is_no_number_is_refused():
@@ -77,6 +78,9 @@ def test_agreement_is_within_two_errors_of_the_difference():
     ours = Cell(-85.0, 0.03, 0.04, None, {})
     assert agrees(ours, published("-85.13 ± 0.05"))  # 0.13 < 2 · hypot(.05, .05)
     assert not agrees(ours, published("-85.15 ± 0.05"))
+    exact = Cell(0.1234, None, None, None, {})
+    assert agrees(exact, published("0.123"))  # as printed
+    assert not agrees(exact, published("0.124"))
 
 
 def test_tables_choose_by_row_and_column():

@@ -83,7 +83,7 @@ def test_training_goes_on_from_its_checkpoint(tmp_path):
     assert line == ["-e", "3", "-o", str(own), "--overwrite"]
     own.mkdir(parents=True)
     (own / "snapshot_latest").touch()
-    assert lines(TRAIN, tmp_path)[1] == ["-e", "3", "--resume", str(own)]
+    assert lines(TRAIN, tmp_path)[1] == ["--resume", str(own), "--quiet"]
 
 
 def test_training_that_goes_on_from_another_model(tmp_path):
@@ -93,7 +93,7 @@ def test_training_that_goes_on_from_another_model(tmp_path):
     assert line == ["-e", "3", "-o", str(own), "--resume", str(base), "--overwrite"]
     own.mkdir(parents=True)
     (own / "snapshot_latest").touch()
-    assert lines(arm, tmp_path)[1] == ["-e", "3", "--resume", str(own)]
+    assert lines(arm, tmp_path)[1] == ["--resume", str(own), "--quiet"]
 
 
 def test_evaluation_gets_the_model_and_a_place_for_its_table(tmp_path):

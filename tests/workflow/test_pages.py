@@ -45,10 +45,11 @@ def collected(tmp_path, monkeypatch):
     script.write_text(CODE)
     monkeypatch.setattr(targets, "FOLDER", tmp_path)
     (tmp_path / "squares.yaml").write_text(TARGET.replace("SCRIPT", str(script)))
-    for each in jobs("squares", "small").values():
-        runner.run(each, tmp_path / "work")
+    found = [tmp_path / "work" / f"{name}.json" for name in jobs("squares", "small")]
+    for each, path in zip(jobs("squares", "small").values(), found, strict=True):
+        runner.run(each, tmp_path / "work", path)
     path = tmp_path / "results" / "small" / "squares.json"
-    collect(["--work", str(tmp_path / "work"), "squares", "small", str(path)])
+    collect(["squares", "small", str(path), *map(str, found)])
     return path
 
 
@@ -93,5 +94,6 @@ def test_the_index_lists_what_has_been_run(collected, tmp_path):
 
 
 def test_what_is_not_there_is_not_collected(collected, tmp_path):
-    with pytest.raises(SystemExit, match=r"small/squares/measure/m-2-0\.json"):
-        collect(["--work", str(tmp_path / "nowhere"), "squares", "small", str(tmp_path / "x")])
+    with pytest.raises(SystemExit, match=r"nothing\.json"):
+        collect(["squares", "small", str(tmp_path / "x"), str(tmp_path / "nothing.json")])
+    assert not (tmp_path / "x").exists()

@@ -76,3 +76,9 @@ def test_why_names_what_is_apart():
 )
 def test_where_nothing_can_be_compared(budget, word):
     assert verdict({"tables": [TABLE]}, budget, results([1.0], [0.0])).word == word
+
+
+def test_columns_that_are_not_comparable_count_for_nothing():
+    column = TABLE["columns"][0] | {"compare": False}
+    table = TABLE | {"columns": [column], "published": [["9"], ["9"]]}
+    assert verdict({"tables": [table]}, {}, results([1.0], [0.0])).word == "measured"

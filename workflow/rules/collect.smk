@@ -15,4 +15,4 @@ rule collect:
         f"{RESULTS}/{BUDGET}/{{target}}.json",
     localrule: True
     shell:
-        "{PYTHON} {SCRIPTS}/collect.py --work {WORK} {wildcards.target} {BUDGET} {output}"
+        "{PYTHON} {SCRIPTS}/collect.py {wildcards.target} {BUDGET} {output} {input}"

@@ -10,4 +10,5 @@ rule evaluate:
         command=lambda w: JOBS[w.target][w.job].command,
     threads: lambda w: JOBS[w.target][w.job].threads
     shell:
-        "{PYTHON} {SCRIPTS}/job.py --work {WORK} {wildcards.target} {BUDGET} {wildcards.job}"
+        "{PYTHON} {SCRIPTS}/job.py --runs {RUNS} --result {output}"
+        " {wildcards.target} {BUDGET} {wildcards.job}"

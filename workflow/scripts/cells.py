@@ -41,10 +41,11 @@ class Cell(NamedTuple):
 
 
 class Published(NamedTuple):
-    """A number as printed, and its standard error, where it has one."""
+    """A number as printed, its standard error, where it has one, and half of its last digit."""
 
     value: float
     error: float | None
+    rounding: float
 
 
 def cell(found: Iterable[Mapping[str, Any]], key: str, error: str = "", scale: float = 1) -> Cell:
@@ -157,9 +158,12 @@ def published(text: Any) -> Published | None:
     )
     if not found:
         raise ValueError(f"{text!r} is no published number")
-    return Published(float(found[1]), float(found[2]) if found[2] else None)
+    digits, _, power = found[1].partition("e")
+    last = int(power or 0) - len(digits.partition(".")[2])
+    return Published(float(found[1]), float(found[2]) if found[2] else None, 0.5 * 10.0**last)
 
 
 def agrees(ours: Cell, theirs: Published) -> bool:
-    """Whether they differ by no more than two standard errors of the difference."""
-    return abs(ours.value - theirs.value) <= 2 * math.hypot(ours.error or 0, theirs.error or 0)
+    """Whether they differ by at most two standard errors of the difference, and by rounding."""
+    most = 2 * math.hypot(ours.error or 0, theirs.error or 0) + 1.001 * theirs.rounding
+    return abs(ours.value - theirs.value) <= most

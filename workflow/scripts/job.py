@@ -1,11 +1,12 @@
 """Run one job of a target: pinned to its cores, resumed where it was, its result in one file.
 
 Usage:
-  job.py [--work <folder>] <target> <budget> <job>
+  job.py [--runs <folder>] [--result <file>] <target> <budget> <job>
   job.py (-h | --help)
 
 Options:
-  --work <folder>  Folder of runs [default: reproduction].
+  --runs <folder>  Where models, logs and states are kept [default: reproduction].
+  --result <file>  Where the result goes, else to its place among the runs.
 """
 
 import os
@@ -43,10 +44,11 @@ def main(argv=None):
     if arguments["<job>"] not in known:
         raise ValueError(f"{arguments['<target>']} has no job {arguments['<job>']!a}")
     job = known[arguments["<job>"]]
-    run(job, Path(arguments["--work"]))
+    result = arguments["--result"]
+    run(job, Path(arguments["--runs"]), Path(result) if result else None)
 
 
-def run(job, work):
+def run(job, work, path=None):
     """Run a job, write its state while it does, and its result at the end."""
     own = places.prefix(work, job.budget, job.target, job.name)
     line = _line(job, work, own)
@@ -64,8 +66,7 @@ def run(job, work):
         last = _last_line(own.parent / "log.txt")
         raise ValueError(f"{job.target}, {job.name}: {last} ({own.parent / 'log.txt'})")
     result = _result(job, line, own, work) | spent | _where(cores)
-    path = places.result(work, job.budget, job.target, job.kind, job.name)
-    write_json(path, result)
+    write_json(path or places.result(work, *_place(job)), result)
     _state(job, work, FINISHED, line)
 
 
@@ -84,10 +85,11 @@ def _line(job, work, own):
 
 
 def _resumed(line, own, job):
-    """The same, going on from the checkpoint where there is one: training never starts again."""
-    if job.kind == "train" and (own / "snapshot_latest").exists() and "-o" in line:
-        line = [*line[: line.index("-o")], "--resume", str(own)]
-    elif job.kind == "train" and Path(line[0]).name == "train.py":
+    """The same, or training by its own files' options where there is a checkpoint to go on from."""
+    training = job.kind == "train" and Path(line[0]).name == "train.py"
+    if training and (own / "snapshot_latest").exists():
+        line = [line[0], "--resume", str(own), "--quiet"]
+    elif training:
         line = [*line, "--overwrite"]  # what ended before its first epoch
     script = ROOT / (line[0] if "/" in line[0] else f"scripts/{line[0]}")
     return [sys.executable, str(script), *line[1:]]
@@ -180,12 +182,10 @@ def _training(own):
     times = [entry["elapsed_time"] for entry in log]
     steps = [b - a for a, b in zip([0.0, *times], times, strict=False)]
     bounds = [-e["validation/main/iwae"] for e in log if "validation/main/iwae" in e]
-    last = {key: value for key, value in log[-1].items() if key.startswith("learned/")}
     return {
         "epochs": log[-1]["epoch"],
         "best": max(bounds) if bounds else None,
         "seconds_per_epoch": statistics.median(steps),
-        **last,
     }
 
 
@@ -198,6 +198,10 @@ def processor():
     told = HARDWARE.read_text(errors="replace") if HARDWARE.exists() else ""
     found = re.search(r"^model name\s*:\s*(.+)$", told, re.M)
     return found[1] if found else processor_name() or machine()
+
+
+def _place(job):
+    return job.budget, job.target, job.kind, job.name
 
 
 def _state(job, work, what, line):

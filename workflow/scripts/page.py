@@ -42,7 +42,7 @@ def shown(name, target, collected):
     if target.get("claims"):
         decisions = decide(target["claims"], target["tables"], results)
         parts += [
-            "What the paper says, and what these numbers say to that:",
+            "Claims, and what these numbers say to them:",
             markdown(["claim", "", "first less second"], decisions),
         ]
     for file, figure in figures_of(target, name).items():

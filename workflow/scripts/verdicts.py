@@ -109,11 +109,13 @@ def _apart(tables, results):
     """Cells that are not what was published, and how many there are to compare."""
     apart, compared = [], 0
     for table in tables:
-        named = list(_named(table, cells(table, results)).items())
-        theirs = [each for row in table.get("published", []) for each in row]
-        for (name, ours), text in zip(named, theirs, strict=False):
-            if ours is not None and text is not None:
+        rows = zip(table["rows"], cells(table, results), table.get("published", []), strict=False)
+        for row, line, texts in rows:
+            for column, ours, text in zip(table["columns"], line, texts, strict=False):
+                if ours is None or text is None or column.get("compare") is False:
+                    continue
                 compared += 1
+                name = f"{row['label']} / {column['label']}"
                 apart += [] if agrees(ours, published(text)) else [name]
     return apart, compared
 
