@@ -46,11 +46,13 @@ def test_what_is_missing_or_twice_is_refused():
 def test_differences_are_paired_where_seeds_are_shared():
     one = Cell(2.0, 1.0, None, None, {0: 1.0, 1: 3.0})
     two = Cell(1.0, 1.0, None, None, {0: 0.0, 1: 2.0})
-    assert difference(one, two) == (1.0, 0.0)
+    assert difference(one, two) == (1.0, 0.0, pytest.approx(12.706, abs=1e-3))  # t tables
     alone = Cell(1.0, None, 0.3, 0.4, {7: 1.0})
-    by, error = difference(one, alone)
+    by, error, times = difference(one, alone)
     assert by == 1.0
     assert error == pytest.approx(math.hypot(1.0, 0.5))
+    assert times == pytest.approx(12.706, abs=1e-3)
+    assert difference(alone, alone._replace(by_seed={8: 0.0}))[2] == 2.0
 
 
 @pytest.mark.parametrize(

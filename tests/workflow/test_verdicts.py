@@ -25,9 +25,10 @@ def results(a, b):
         ([1.0, 2.0, 3.1], HOLDS),  # above b by 1, 1 and 1.1
         ([-1.0, 0.0, 0.9], CONTRADICTED),
         ([1.0, 0.0, 2.5], OPEN),  # by 1, -1 and 0.5
+        ([1.0, 1.5, 3.5], OPEN),  # by 1 ± 0.29: of three seeds that is too little
     ],
 )
-def test_claims_are_decided_by_two_errors_of_paired_differences(a, outcome):
+def test_claims_are_decided_by_intervals_of_paired_differences(a, outcome):
     found = decide(GREATER, [TABLE], results(a, [0.0, 1.0, 2.0]))
     assert [each.outcome for each in found] == [outcome]
 

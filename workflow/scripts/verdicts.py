@@ -68,17 +68,18 @@ def _cell(value):
 
 
 def _greater(one, two, within):
-    """By two standard errors; numbers without an error are exact."""
-    by, error = difference(one, two)
-    outcome = HOLDS if by > 2 * (error or 0) else CONTRADICTED if by < -2 * (error or 0) else OPEN
+    """Beyond the 95% interval; numbers without an error are exact."""
+    by, error, times = difference(one, two)
+    most = times * (error or 0)
+    outcome = HOLDS if by > most else CONTRADICTED if by < -most else OPEN
     return outcome, f"{by:+.4g}{f' ± {error:.2g}' if error else ''}"
 
 
 def _near(one, two, within):
-    """Within so much, or else within two standard errors."""
-    by, error = difference(one, two)
-    most = within if within is not None else 2 * (error or 0)
-    said = f"{by:+.2g}, {'at most' if within is not None else 'two standard errors'} {most:.2g}"
+    """Within so much, or else within the 95% interval."""
+    by, error, times = difference(one, two)
+    most = within if within is not None else times * (error or 0)
+    said = f"{by:+.2g}, at most {most:.2g}"
     return HOLDS if abs(by) <= most else CONTRADICTED, said
 
 
