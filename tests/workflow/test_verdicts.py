@@ -83,3 +83,33 @@ def test_columns_that_are_not_comparable_count_for_nothing():
     column = TABLE["columns"][0] | {"compare": False}
     table = TABLE | {"columns": [column], "published": [["9"], ["9"]]}
     assert verdict({"tables": [table]}, {}, results([1.0], [0.0])).word == "measured"
+
+
+def test_our_own_claims_are_decided_but_not_counted():
+    claims = [GREATER[0] | {"ours": True}]
+    [found] = decide(claims, [TABLE], results([1.0], [0.0]))
+    assert (found.outcome, found.ours) == (HOLDS, True)
+    assert (
+        verdict({"tables": [TABLE], "claims": claims}, {}, results([0.0], [1.0])).word == "measured"
+    )
+
+
+@pytest.mark.parametrize(("a", "outcome"), [(9.0, HOLDS), (-0.5, HOLDS), (-1.5, CONTRADICTED)])
+def test_not_behind_by_more_than_so_much(a, outcome):
+    claim = GREATER[0] | {"within": 1}
+    assert decide([claim], [TABLE], results([a], [0.0]))[0].outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("shift", "outcome"), [(0.3, HOLDS), (3.0, OPEN), (9.0, CONTRADICTED)]
+)  # ± 0.5; the interval of two seeds is 6.35
+def test_equal_is_not_decided_between_two_errors_and_the_interval(shift, outcome):
+    found = results([shift, shift + 1.0], [0.0, 0.0])
+    claim = {"says": "", "near": ["A / x", 0.5]}
+    assert decide([claim], [TABLE], found)[0].outcome == outcome
+
+
+def test_a_table_says_how_near_counts_as_the_same():
+    table = TABLE | {"published": [["3"], [None]], "within": 2}
+    assert verdict({"tables": [table]}, {}, results([1.0], [0.0])).word == "reproduced"
+    assert verdict({"tables": [table | {"within": 1}]}, {}, results([1.0], [0.0])).word == "differs"

@@ -96,14 +96,20 @@ def _number(record, key, error):
     """(value, images, samples), or None."""
     if " - " in key:
         one, two = (_number(record, each.strip(), "") for each in key.split(" - "))
-        return None if one is None or two is None else (one[0] - two[0], None, None)
+        if one is None or two is None:
+            return None
+        noise = [each[2] for each in (one, two) if each[2] is not None]
+        return one[0] - two[0], None, math.hypot(*noise) if noise else None
     number = record.get(key)
-    if isinstance(number, Mapping):
-        value = number.get("value")
-        return None if value is None else (value, number.get("images"), number.get("samples"))
-    if isinstance(number, bool) or not isinstance(number, (int, float)):
-        return None
-    return number, None, record.get(error) if error else None
+    if not isinstance(number, Mapping):
+        number = {"value": number, "samples": record.get(error)}
+    number = [_real(number.get(each)) for each in ("value", "images", "samples")]
+    return None if number[0] is None else number
+
+
+def _real(value):
+    """A number, or None for anything else."""
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def matches(record: Mapping[str, Any], where: Mapping[str, Any]) -> bool:
@@ -177,7 +183,10 @@ def published(text: Any) -> Published | None:
     return Published(float(found[1]), float(found[2]) if found[2] else None, 0.5 * 10.0**last)
 
 
-def agrees(ours: Cell, theirs: Published) -> bool:
-    """Whether they differ by at most two standard errors of the difference, and by rounding."""
-    most = 2 * math.hypot(ours.error or 0, theirs.error or 0) + 1.001 * theirs.rounding
+def agrees(ours: Cell, theirs: Published, within: float = 0.0) -> bool:
+    """Whether they differ by at most two standard errors of the difference, rounding and `within`.
+
+    `within` is for numbers without an error, as of active units.
+    """
+    most = 2 * math.hypot(ours.error or 0, theirs.error or 0) + 1.001 * theirs.rounding + within
     return abs(ours.value - theirs.value) <= most

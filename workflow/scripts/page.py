@@ -9,7 +9,7 @@ from collections import Counter
 
 from cells import cells
 from docopt import docopt
-from results import read_result
+from results import read_collected
 from targets import figures_of, read
 from verdicts import decide, verdict
 
@@ -20,7 +20,7 @@ from jvi.files import atomic_write
 @command
 def main(argv=None):
     arguments = docopt(__doc__, argv)
-    name, found = arguments["<target>"], read_result(arguments["<collected>"])
+    name, found = arguments["<target>"], read_collected(arguments["<collected>"])
     target = read(name)
     parts = [f"# {target['title']}", f"{target['source']}.", target["about"].strip()]
     parts += shown(name, target, found)
@@ -43,11 +43,15 @@ def shown(name, target, collected):
         decisions = decide(target["claims"], target["tables"], results)
         parts += [
             "Claims, and what these numbers say to them:",
-            markdown(["claim", "", "first less second"], decisions),
+            markdown(["claim", "", "first less second"], map(_claim, decisions)),
         ]
     for file, figure in figures_of(target, name).items():
         parts.append(f"![{figure['caption'].strip()}]({file}.png)\n\n{figure['caption'].strip()}")
     return [each for each in [*parts, cost(name, collected)] if each]
+
+
+def _claim(decision):
+    return f"{decision.says}{' (ours)' if decision.ours else ''}", decision.outcome, decision.number
 
 
 def markdown(header, rows):

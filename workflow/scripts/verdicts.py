@@ -11,11 +11,15 @@ HOLDS, CONTRADICTED, OPEN = "holds", "contradicted", "not decided"
 
 
 class Decision(NamedTuple):
-    """What became of a claim: `HOLDS`, `CONTRADICTED` or `OPEN`, and the number behind it."""
+    """What became of a claim: `HOLDS`, `CONTRADICTED` or `OPEN`, and the number behind it.
+
+    `ours` are claims that no paper makes; the verdict does not count them.
+    """
 
     says: str
     outcome: str
     number: str
+    ours: bool
 
 
 class Verdict(NamedTuple):
@@ -51,16 +55,18 @@ def _named(table, rows):
 
 
 def _decided(claim, found):
-    named = found[claim.get("table", 0)]
+    named, ours = found[claim.get("table", 0)], claim.get("ours", False)
     kind = "greater" if "greater" in claim else "near"
     for each in claim[kind]:
         if isinstance(each, str) and each not in named:
             raise ValueError(f"the claim {claim['says']!r}: no cell is {each!r}")
     one, two = (named[each] if isinstance(each, str) else each for each in claim[kind])
     if one is None or two is None:
-        return Decision(claim["says"], OPEN, "no number")
+        return Decision(claim["says"], OPEN, "no number", ours)
     compare = _greater if kind == "greater" else _near
-    return Decision(claim["says"], *compare(_cell(one), _cell(two), claim.get("within")))
+    return Decision(
+        claim["says"], *compare(_cell(one), _cell(two), claim.get("within")), bool(ours)
+    )
 
 
 def _cell(value):
@@ -68,19 +74,21 @@ def _cell(value):
 
 
 def _greater(one, two, within):
-    """Beyond the 95% interval; numbers without an error are exact."""
+    """Beyond the 95% interval, where `within` is given after having been granted so much."""
     by, error, times = difference(one, two)
-    most = times * (error or 0)
-    outcome = HOLDS if by > most else CONTRADICTED if by < -most else OPEN
+    most, above = times * (error or 0), by + (within or 0)
+    outcome = HOLDS if above > most else CONTRADICTED if above < -most else OPEN
     return outcome, f"{by:+.4g}{f' ± {error:.2g}' if error else ''}"
 
 
 def _near(one, two, within):
-    """Within so much, or else within the 95% interval."""
+    """Within so much. Else within two standard errors; what is beyond the 95% interval is not."""
     by, error, times = difference(one, two)
-    most = within if within is not None else times * (error or 0)
-    said = f"{by:+.2g}, at most {most:.2g}"
-    return HOLDS if abs(by) <= most else CONTRADICTED, said
+    if within is not None:
+        return HOLDS if abs(by) <= within else CONTRADICTED, f"{by:+.2g}, at most {within:.2g}"
+    error = error or 0.0
+    apart = CONTRADICTED if abs(by) > times * error else OPEN
+    return HOLDS if abs(by) <= 2 * error else apart, f"{by:+.2g} ± {error:.2g}"
 
 
 def verdict(
@@ -92,7 +100,7 @@ def verdict(
     """
     results = list(results)
     tables, levels = target.get("tables", []), budget.get("levels")
-    decisions = decide(target.get("claims", []), tables, results)
+    decisions = [d for d in decide(target.get("claims", []), tables, results) if not d.ours]
     against = [each.says for each in decisions if each.outcome == CONTRADICTED]
     undecided = [each.says for each in decisions if each.outcome == OPEN]
     apart, compared = _apart(tables, results) if not levels else ([], 0)
@@ -113,11 +121,13 @@ def _apart(tables, results):
         rows = zip(table["rows"], cells(table, results), table.get("published", []), strict=False)
         for row, line, texts in rows:
             for column, ours, text in zip(table["columns"], line, texts, strict=False):
-                if ours is None or text is None or column.get("compare") is False:
+                chosen = {**table, **row, **column}
+                if ours is None or text is None or chosen.get("compare") is False:
                     continue
                 compared += 1
                 name = f"{row['label']} / {column['label']}"
-                apart += [] if agrees(ours, published(text)) else [name]
+                near = agrees(ours, published(text), chosen.get("within", 0))
+                apart += [] if near else [name]
     return apart, compared
 
 
