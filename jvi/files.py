@@ -2,19 +2,29 @@
 
 import errno
 import glob
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 try:
     import fcntl
 except ImportError:  # not on Windows, where nothing is locked
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["FULL", "append_text", "atomic_write", "locked", "make_folders", "remove_leftovers"]
+__all__ = [
+    "FULL",
+    "append_text",
+    "atomic_write",
+    "locked",
+    "make_folders",
+    "remove_leftovers",
+    "write_json",
+]
 
 ENDING = ".unfinished"
 
@@ -52,6 +62,20 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
             if cause is not None:
                 raise OSError(*cause, str(path)) from None
             raise
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write a file of JSON, whole or not at all.
+
+    Raises
+    ------
+    ValueError
+        For numbers that are not finite.
+    OSError
+        As `atomic_write`.
+    """
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def _cause(error, path):

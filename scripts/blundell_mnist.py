@@ -34,7 +34,6 @@ Options:
 """
 
 import csv
-import json
 from typing import Any, NamedTuple
 
 from jvi.cli import (
@@ -176,14 +175,13 @@ def _dropout(train, test, classes, request):
 
 def _write(points, prefix):
     from jvi.assessment.bayes_plots import picture
-    from jvi.files import atomic_write
+    from jvi.files import atomic_write, write_json
 
     with atomic_write(f"{prefix}.csv") as temporary, open(temporary, "w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(Point._fields)
         writer.writerows(points)
-    with atomic_write(f"{prefix}.json") as temporary:
-        temporary.write_text(json.dumps({"rows": _rows(points)}, indent=1, allow_nan=False) + "\n")
+    write_json(f"{prefix}.json", {"rows": _rows(points)})
     picture(f"{prefix}.png", _draw, points, panels=2)
 
 

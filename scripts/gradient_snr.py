@@ -317,9 +317,7 @@ def _write_csv(path, rows):
 
 def _write_json(path, rows, fits):
     """A list of every point, and of every slope as {"value", "samples"}, the second its error."""
-    import json
-
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     slopes = []
     for where, fitted in fits:
@@ -327,8 +325,7 @@ def _write_json(path, rows, fits):
         for ratio, (value, error) in fitted.items():
             row[f"{ratio}_slope"] = _finite({"value": value, "samples": error})
         slopes.append(row)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps([_finite(row) for row in rows] + slopes, indent=1))
+    write_json(path, [_finite(row) for row in rows] + slopes)
 
 
 def _finite(row):

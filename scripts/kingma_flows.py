@@ -47,7 +47,6 @@ Writes FOLDER/EXPERIMENT/RUN/result.json, whole or not at all, beside the run's 
 summary.csv, curves.png and images.png (of the last model's first seed) in FOLDER/EXPERIMENT.
 """
 
-import json
 from pathlib import Path
 
 from jvi.cli import (
@@ -223,11 +222,10 @@ def _conclude(folder, data):
 def _write_numbers(prefix, folder):
     """PREFIX.json: {"rows": those of every finished run}."""
     from jvi.assessment.flow_experiments import load
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     rows = [row for result in load(folder) for row in _numbers(result)]
-    with atomic_write(f"{prefix}.json") as temporary:
-        temporary.write_text(json.dumps({"rows": rows}, indent=1, allow_nan=False) + "\n")
+    write_json(f"{prefix}.json", {"rows": rows})
 
 
 def _numbers(result):

@@ -42,7 +42,10 @@ from jvi.cli import UsageError, arguments_of, asked, command, number
 from jvi.text import table
 
 WORKFLOW = Path(__file__).resolve().parent.parent / "workflow"
-PUBLISHED = {"results": "workflow/results", "pages": "docs/reproduction"}
+PUBLISHED = {
+    "results": WORKFLOW / "results",
+    "pages": WORKFLOW.parent / "docs" / "reproduction",
+}
 
 
 @command
@@ -60,10 +63,13 @@ def main(argv=None):
     if arguments["--status"]:
         print(status(jobs, work, each_run=bool(arguments["<target>"])))
         return
+    if arguments["--publish"] and budget == "tiny":
+        raise UsageError("--publish is for results to show: full or small")
     if find_spec("snakemake") is None:
         raise ValueError("Snakemake is not installed: pip install '.[reproduce]' in the clone")
     cores = number(arguments, "--cores", least=1) if "--cores" in given else None
-    check_data(jobs, budget)
+    if not arguments["--dry-run"]:
+        check_data(jobs, budget)
     run(jobs, budget, work, cores, arguments)
 
 
@@ -124,10 +130,15 @@ def status(jobs, work, each_run):
 
 
 def check_data(jobs, budget):
-    """Load every data set that is needed, so that what is missing is said before any work."""
+    """Look for everything that is needed, so that what is missing is said before any work."""
     from targets import budget_of, datasets_of, read
 
     from jvi import datasets
+
+    for name in jobs:
+        for variable, what in read(name).get("environment", {}).items():
+            if variable not in os.environ:
+                raise ValueError(f"{name} needs the variable {variable}: {what}")
 
     needed = {
         each: name

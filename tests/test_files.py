@@ -1,6 +1,7 @@
 """Files appear whole or not at all, whatever goes wrong while they are written."""
 
 import errno
+import json
 import os
 import resource
 import subprocess
@@ -11,7 +12,14 @@ import h5py
 import numpy as np
 import pytest
 
-from jvi.files import append_text, atomic_write, locked, make_folders, remove_leftovers
+from jvi.files import (
+    append_text,
+    atomic_write,
+    locked,
+    make_folders,
+    remove_leftovers,
+    write_json,
+)
 
 
 def full(number=errno.ENOSPC):
@@ -45,6 +53,16 @@ def test_what_fails_leaves_neither_file_nor_folder(tmp_path, error):
         temporary.write_text("half")
         raise error
     assert everything(tmp_path) == []
+
+
+def test_json_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": [1, None]})
+    for wrong in (float("nan"), {"a": object()}):
+        with pytest.raises((ValueError, TypeError)):
+            write_json(path, wrong)
+    assert json.loads(path.read_text()) == {"a": [1, None]}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_what_fails_leaves_the_old_file_and_its_folder(tmp_path):

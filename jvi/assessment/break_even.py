@@ -64,9 +64,10 @@ class Fold(NamedTuple):
 
 
 class BreakEven(NamedTuple):
-    """Of one estimator: squared bias, variance, and N* against IWAE, infinite where it never pays.
+    """Of one estimator: squared bias, variance, and N* against IWAE.
 
-    `per_point` is 1 / N*, which is a number with an error where N* has none.
+    `per_point` is 1 / N*, which is a number with an error where N* has none. It is not above zero
+    where one of the two has less of both, so that the number of data points does not matter.
     """
 
     squared_bias: Number
@@ -75,7 +76,7 @@ class BreakEven(NamedTuple):
 
     @property
     def points(self) -> float:
-        """N*, data points; infinite where nothing is gained."""
+        """N*, data points; infinite where there is none."""
         return 1 / self.per_point.value if self.per_point.value > 0 else math.inf
 
 
@@ -184,10 +185,10 @@ def _leaving_one_out(folds: Sequence[Fold]) -> Iterator[list[Fold]]:
 
 
 def _values(folds, name, less):
-    """(‖b‖², V, 1 / N*)."""
+    """(‖b‖², V, 1 / N*), the last zero of the same variance."""
     of, of_less = (_square([each.bias[key] for each in folds]) for key in (name, less))
     noise, least = (np.mean([each.variance[key] for each in folds]) for key in (name, less))
-    return of, noise, (of_less - of) / (noise - least) if name != less else 0.0
+    return of, noise, (of_less - of) / (noise - least) if noise != least else 0.0
 
 
 def _square(vectors):

@@ -10,14 +10,14 @@ RNG = np.random.default_rng(3)
 IMAGES = RNG.normal(-90, 20, 50)
 
 
-def evaluation(runs, label, values, numbers, samples=(512,)):
+def evaluation(runs, label, values, numbers, samples=(512,), images=range(50)):
     name = "-".join([label, *map(str, values.values())])
     (runs / name).mkdir()
     keys = ["iwae"] if len(samples) == 1 else [f"iwae@{each}" for each in samples]
     worse = -0.02 * (values["arm"] == "dreg")
     arrays = {key: numbers + i * worse for i, key in enumerate(keys)}
     counts = np.squeeze(np.array(samples))  # of evaluate.py one number has no axis
-    np.savez(runs / name / "run.npz", num_samples=counts, **arrays)
+    np.savez(runs / name / "run.npz", image=list(images), num_samples=counts, **arrays)
 
 
 @pytest.fixture
@@ -54,6 +54,49 @@ def test_differences_are_by_image_and_by_seed(runs):
     row = rows[None, 2]
     assert row["arm"] == "jvi" and row["less"] == "dreg"
     assert row["iwae@512"]["value"] == pytest.approx(0.12 + shift.mean())
+
+
+def test_an_estimate_that_a_seed_lacks_is_left_out_of_the_mean(runs):
+    for arm in ("dreg", "jvi"):
+        evaluation(runs, "score", {"seed": 9, "arm": arm}, IMAGES, (512,))
+    found = arms.jobs(runs, ["score"], ["iwae@512", "iwae@5000"])
+    rows, summary = arms.compared(found, [("jvi", "dreg")])
+    assert len(rows) == summary["jvi less dreg"]["number"] == 4
+    assert {*summary["jvi less dreg"]} == {"number", "iwae@512"}
+
+
+def test_pairs_are_of_the_images_that_both_have(runs):
+    for seed in range(3):
+        better = np.load(runs / f"score-{seed}-dreg" / "run.npz")["iwae@512"][20:30] + np.arange(10)
+        values = {"seed": seed, "arm": "clip"}
+        evaluation(runs, "score-rest", values, better[::-1], images=range(29, 19, -1))
+    found = arms.jobs(runs, ["score", "score-rest"], ["iwae@512"])
+    summary = arms.compared(found, [("clip", "dreg")])[1]["clip less dreg"]
+    assert summary["iwae@512"]["nats"]["value"] == pytest.approx(4.5)
+    assert summary["iwae@512"]["nats"]["images"] == pytest.approx((55 / 6 / 10) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (range(50, 100), "have no image in common: evaluate them alike"),
+        (range(25, 75), "jvi less dreg: seeds are of different images: evaluate them alike"),
+    ],
+)
+def test_other_images_are_no_pair(runs, images, message):
+    evaluation(runs, "score", {"seed": 9, "arm": "jvi"}, IMAGES)
+    evaluation(runs, "score", {"seed": 9, "arm": "dreg"}, IMAGES, images=images)
+    with pytest.raises(SystemExit, match=message):
+        arms.main(f"--pairs jvi:dreg --key iwae@512 -o {runs}/out {runs}".split())
+
+
+def test_a_damaged_file_is_named(runs):
+    path = runs / "score-0-jvi" / "run.npz"
+    whole = path.read_bytes()
+    for content in (b"", whole[:100], whole[:-40], b"x" * 100):
+        path.write_bytes(content)
+        with pytest.raises(SystemExit, match=r"score-0-jvi/run.npz is damaged: evaluate again"):
+            arms.main(f"--pairs jvi:dreg -o {runs}/out {runs}".split())
 
 
 @pytest.mark.parametrize(

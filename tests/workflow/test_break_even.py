@@ -106,6 +106,14 @@ def test_break_even_by_hand():
     assert against.points == pytest.approx(20 / 3)  # the same, for both signs turn
 
 
+def test_less_of_both_has_no_break_even_nor_has_the_same():
+    better = [each._replace(variance={"iwae": 40.0, "jvi-model": 30.0}) for each in folds(0.0)]
+    found = break_even(better)["jvi-model"]
+    assert found.per_point.value == pytest.approx(-0.3) and found.points == math.inf
+    same = [each._replace(variance={"iwae": 30.0, "jvi-model": 30.0}) for each in folds(0.5)]
+    assert break_even(same)["jvi-model"].per_point == (0, 0)
+
+
 def test_noise_makes_no_bias_and_errors_are_what_they_say():
     """Its squared length is 200 times 0.25, and more than all bias, without the products."""
     rng = np.random.default_rng(11)
@@ -143,5 +151,15 @@ def test_the_command_measures_a_model(tmp_path):
     by_key = {(row["K"], row["estimator"]): row["variance"] for row in rows}
     assert by_key[4, "iwae"] < by_key[4, "jvi-model"]
     assert rows[0]["break_even"] is None
+    for wrong, message in (
+        ("iwae@8 jvi-model", "the first estimator has no @K"),
+        ("iwae jvi-model@x", "jvi-model@x: after @ is a K from 2"),
+        ("iwae jvi-model@", "jvi-model@: after @ is a K"),
+        ("iwae jvy", "unknown estimator"),
+        ("iwae jvi-model:groups=3", "groups must divide the 4 samples"),
+    ):
+        line = ["--estimators", wrong, "-s", "4", *out, "--overwrite", str(tmp_path / "none")]
+        with pytest.raises(SystemExit, match=message):
+            script.main(line)
     with pytest.raises(SystemExit, match="3 folds of 9999 images are more than the"):
         script.main(["--points", "9999", "--folds", "3", *out, "--overwrite", str(tmp_path / "m")])

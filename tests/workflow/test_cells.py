@@ -33,7 +33,15 @@ def test_a_difference_of_two_keys_is_by_seed():
     found = [{"seed": s, "a": number(5 + s), "b": number(1 + 2 * s)} for s in (0, 1)]
     got = cell(found, "a - b")
     assert got.by_seed == {0: 4, 1: 3}
-    assert (got.value, got.seeds) == (3.5, 0.5)
+    assert (got.value, got.seeds, got.samples) == (3.5, 0.5, None)
+    noisy = {"a": number(5, 1, 0.3), "b": number(2, 1, 0.4)}
+    assert cell([noisy], "a - b") == Cell(3, None, None, pytest.approx(0.5), {None: 3})
+
+
+@pytest.mark.parametrize("value", ["3", True, [], {}, {"value": "3"}, {"mean": 3}])
+def test_what_is_no_number_is_none(value):
+    with pytest.raises(ValueError, match="no result has a"):
+        cell([{"a": value}], "a")
 
 
 def test_what_is_missing_or_twice_is_refused():

@@ -10,14 +10,23 @@ import time
 from pathlib import Path
 
 import job as runner
+import pins
 import places
 import pytest
 from pins import pinned
-from results import numbers_of, read_result
+from results import numbers_of, read_collected, read_result
 from states import ABORTED, FAILED, FINISHED, QUEUED, state_of, write_state
 from targets import Job
 
+from jvi.files import locked
+
 WRITES = "import sys; open(sys.argv[1] + '.json', 'w').write('{\"a\": {\"b\": 2.5}}')"
+
+
+@pytest.fixture(autouse=True)
+def cores(tmp_path, monkeypatch):
+    """Other runs of this machine hold none of these."""
+    monkeypatch.setattr(pins, "FOLDER", tmp_path / "cores")
 
 
 def measure(tmp_path, code=WRITES):
@@ -49,6 +58,68 @@ def test_a_failure_is_said_in_its_own_last_line_and_run_again(tmp_path):
     assert state_of(each, tmp_path)[0] == FINISHED
 
 
+def test_a_job_that_was_killed_says_so(tmp_path):
+    each = measure(tmp_path, "import os; print('50%', flush=True); os.kill(os.getpid(), 9)")
+    with pytest.raises(ValueError, match=r"t, m-0: ended by signal 9, after: 50% \(.*log.txt\)"):
+        runner.run(each, tmp_path)
+
+
+SIGNALLED = "import os, sys, time; os.kill(os.getppid(), %d); time.sleep(%d); " + WRITES
+
+
+@pytest.mark.parametrize("number", runner.SIGNALS)
+def test_signals_end_the_command_too_and_handlers_are_put_back(tmp_path, number):
+    before = signal.getsignal(number)
+    each = measure(tmp_path, SIGNALLED % (number, 60))
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(each, tmp_path)
+    assert state_of(each, tmp_path)[0] == ABORTED
+    assert signal.getsignal(number) is before
+
+
+def test_what_nohup_ignores_ends_nothing(tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        runner.run(measure(tmp_path, SIGNALLED % (signal.SIGHUP, 0)), tmp_path)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("more", ["", " more"])
+def test_a_job_that_another_process_runs_is_left_alone(tmp_path, more):
+    each = measure(tmp_path)
+    runner.run(each, tmp_path)
+    files = {path: path.read_bytes() for path in (tmp_path / "tiny").rglob("*") if path.is_file()}
+    busy = pytest.raises(ValueError, match="t, m-0: another process runs it")
+    with locked(tmp_path / "tiny" / "t" / "m-0", ""), busy:
+        runner.run(each._replace(command=each.command + more), tmp_path)
+    assert all(path.read_bytes() == content for path, content in files.items())
+
+
+def test_earlier_attempts_count_where_they_are_gone_on_from(tmp_path):
+    for kind, seconds in (("train", 5), ("evaluate", 3)):
+        folder = tmp_path / kind
+        runner._spend(folder, 2, 1, kind)
+        assert runner._spend(folder, 3, 1, kind)["seconds"] == seconds
+
+
+def test_a_state_is_that_of_the_result_or_said_to_be_damaged(tmp_path):
+    each = measure(tmp_path)
+    result = places.result(tmp_path, "tiny", "t", "measure", "m-0")
+    result.parent.mkdir(parents=True)
+    result.touch()
+    assert state_of(each, tmp_path)[0] == FINISHED
+    path = places.state(tmp_path, "tiny", "t", "m-0")
+    path.parent.mkdir()
+    write_state(path, FINISHED, "")
+    result.unlink()
+    assert state_of(each, tmp_path)[0] == QUEUED
+    for text in ("[]", '{"state": "running", "pid": "1"}', "{"):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"{path} is damaged: remove it"):
+            state_of(each, tmp_path)
+
+
 def test_a_process_that_is_gone_was_aborted(tmp_path):
     each = measure(tmp_path)
     path = places.state(tmp_path, "tiny", "t", "m-0")
@@ -68,6 +139,18 @@ def test_files_of_another_command_are_put_aside(tmp_path):
     kept = tmp_path / "tiny" / "t" / "m-0.old-1"
     assert (kept / "run.json").exists()
     assert "more" not in (kept / "command.txt").read_text()
+
+
+def test_a_run_begins_again_where_what_it_goes_on_from_does(tmp_path):
+    base, last = measure(tmp_path), measure(tmp_path)._replace(name="c", after=("b",))
+    between = last._replace(name="b", of="m-0", after=())
+    for each in (base, between, last, between, last):
+        runner.run(each, tmp_path)
+    assert not list((tmp_path / "tiny" / "t").glob("*.old-*"))
+    for each in (base._replace(command=base.command + " more"), between, last):
+        runner.run(each, tmp_path)
+    kept = sorted(path.name for path in (tmp_path / "tiny" / "t").glob("*.old-*"))
+    assert kept == ["b.old-1", "c.old-1", "m-0.old-1"]
 
 
 TRAIN = Job("t", "tiny", "train-0", "train", "train", {}, "train.py -e 3", 1, None, ())
@@ -108,13 +191,13 @@ def test_two_jobs_have_cores_of_their_own(tmp_path):
     before = os.sched_getaffinity(0)
     if len(before) < 2:
         pytest.skip("one core")
-    with pinned(tmp_path, 1) as count:
+    with pinned(1) as count:
         own = os.sched_getaffinity(0)
         assert (count, len(own)) == (1, 1)
         os.sched_setaffinity(0, before)  # as another process
-        with pinned(tmp_path, 1):
+        with pinned(1):
             assert not own & os.sched_getaffinity(0)
-        with pinned(tmp_path, len(before)) as most:  # too few are free
+        with pinned(len(before)) as most:  # too few are free
             assert most == len(before)
             assert os.sched_getaffinity(0) == before
     assert os.sched_getaffinity(0) == before
@@ -138,12 +221,44 @@ def test_rows_of_csv_files_are_numbers(tmp_path):
     assert numbers_of(path) == {"rows": rows}
 
 
-@pytest.mark.parametrize("text", ["{", '{"format": 0}', "[]", "[" * 10**5])
-def test_results_of_another_version_are_refused(tmp_path, text):
+def test_lists_are_of_rows_and_what_is_not_finite_is_none(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text('[{"K": 8, "bias": NaN}]')
+    assert numbers_of(path) == {"rows": [{"K": 8, "bias": None}]}
+    for text in ("[1, 2]", "3", '{"rows": 3}'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"{path} must have names with numbers, or rows"):
+            numbers_of(path)
+    path.write_text('{"arguments": {}, "rows": [{}]}')
+    with pytest.raises(ValueError, match=f"{path} is damaged"):
+        numbers_of(path)
+
+
+RESULT = {
+    "format": 1, "label": "m", "values": {}, "numbers": {"rows": [{}]}, "versions": {},
+    "hardware": {}, "seconds": 1, "cpu_seconds": 0.5,
+}  # fmt: skip
+COLLECTED = {"format": 1, "budget": "tiny", "settings": {}, "results": [RESULT]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", '{"format": 0}', "[]", "[" * 10**5),
+        *(json.dumps(RESULT | {key: None}) for key in RESULT),
+        json.dumps(RESULT | {"numbers": {"rows": [1]}}),
+        *(json.dumps(COLLECTED | {key: None}) for key in COLLECTED),
+        *(json.dumps(COLLECTED | {"results": value}) for value in ([], [1], [RESULT, {}])),
+    ],
+)
+def test_results_of_another_version_and_damaged_ones_are_refused(tmp_path, text):
     path = tmp_path / "x.json"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=f"{path} is .*: remove it, and run its target again"):
-        read_result(path)
+    for read, whole in ((read_result, RESULT), (read_collected, COLLECTED)):
+        path.write_text(json.dumps(whole))
+        assert read(path) == whole
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"{path} is .*: remove it, and run its target again"):
+            read(path)
 
 
 @pytest.mark.slow

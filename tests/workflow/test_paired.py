@@ -13,6 +13,7 @@ def evaluation(runs, name, values, errors=0.1, images=None, key="iwae"):
     base, _, samples = key.partition("@")
     arrays = {
         "image": np.arange(count) if images is None else np.asarray(images),
+        "num_samples": np.array([int(samples or 8), 9] if samples else 8),
         key: np.asarray(values, float),
         f"{base}_error{'@' if samples else ''}{samples}": np.full(count, errors),
     }

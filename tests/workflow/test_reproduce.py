@@ -1,6 +1,7 @@
 """The command: what it says, and, slowly, all of it on embedded data."""
 
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,34 @@ def test_missing_data_are_said_before_any_work(tmp_path, monkeypatch):
     assert not (tmp_path / "work").exists()
 
 
+def test_a_dry_run_needs_no_data(tmp_path, monkeypatch):
+    monkeypatch.setenv("JVI_DATA", str(tmp_path))
+    lines = []
+
+    def instead(line):
+        lines.append(line)
+        return subprocess.CompletedProcess(line, 0)
+
+    monkeypatch.setattr(reproduce.subprocess, "run", instead)
+    with pytest.raises(SystemExit) as stop:
+        reproduce.main(["--dry-run", "--publish", "-w", str(tmp_path / "a b"), "burda2016-table1"])
+    assert stop.value.code == 0 and not (tmp_path / "a b").exists()
+    assert "--dry-run" in lines[0] and f"work={tmp_path / 'a b'}" in lines[0]
+    assert f"pages={ROOT / 'docs' / 'reproduction'}" in lines[0]
+
+
+def test_what_a_target_needs_beside_data_is_said_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.delenv("JVI_CHECKPOINTS", raising=False)
+    with pytest.raises(SystemExit, match=r"tightiwae-models needs the variable JVI_CHECKPOINTS"):
+        reproduce.main(["-w", str(tmp_path / "work"), "tightiwae-models"])
+
+
+def test_seconds_on_digits_are_nothing_to_publish(capsys):
+    with pytest.raises(SystemExit):
+        reproduce.main(["--publish", "-b", "tiny", TINY[0]])
+    assert "--publish is for results to show" in capsys.readouterr().err
+
+
 def test_without_snakemake_it_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setattr(reproduce, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="Snakemake is not installed: pip install"):
@@ -77,6 +106,28 @@ def test_the_tiny_set_runs_from_the_first_to_the_last_page(tmp_path):
     assert sorted(p.stem for p in (tmp_path / "pages").glob("*.md") if p.stem != "index") == TINY
     again = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
     assert "Nothing to be done" in again.stderr + again.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("snakemake") is None, reason="Snakemake is missing")
+def test_a_page_is_made_anew_where_its_target_says_something_else(tmp_path):
+    """In a folder whose name has a space."""
+    name, work = "nowozin2018-runtime", tmp_path / "a b"
+    line = [sys.executable, str(ROOT / "scripts/reproduce.py"), "-b", "tiny", "-w", str(work), name]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    copy = shutil.copytree(ROOT / "workflow", tmp_path / "copy")
+    target = copy / "config" / "targets" / f"{name}.yaml"
+    line = [sys.executable, "-m", "snakemake", "-s", str(copy / "Snakefile"), "--cores", "1"]
+    line += ["--nolock", "--dry-run", "--rerun-triggers", "mtime", "params"]
+    line += ["--config", f"target={name}", "budget=tiny", f"work={work}"]
+    for before, after, rules in (("", "", []), ("source: ", "source: X, ", ["page", "index"])):
+        target.write_text(target.read_text().replace(before, after, 1))
+        done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said[-4000:]
+        made = [each for each in ("measure", "collect", "page", "index") if f"rule {each}:" in said]
+        assert made == rules
 
 
 @pytest.mark.slow

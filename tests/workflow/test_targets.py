@@ -131,6 +131,15 @@ def test_jobs_are_a_product_each_after_what_it_needs(folder):
         (GOOD.replace("of: train", "of: trian"), "evaluate is of trian, which does not stand"),
         (GOOD.replace("seed: seeds", "seed: sedes"), "train has no list of seed"),
         (GOOD.replace("{e}", "{epochs}"), "train has no value for 'epochs'"),
+        (
+            GOOD.replace("over: {data: [a b]}", "over: {data: [a b, a-b]}"),
+            "-a_b is the name of another job",
+        ),
+        (GOOD.replace("  all:", "  measure:"), "measure is the name of another job, or of a kind"),
+        (GOOD.replace("{seeds: [0, 1], e: 3, cost: none}", "cheap"), "budget tiny is no mapping"),
+        (GOOD + "  more: none", "job more needs a command and a kind"),
+        (GOOD + "claims: [{near: [a, b]}]", "each of claims needs says"),
+        (GOOD + "tables: [none]", "each of tables needs caption, columns, rows"),
         (GOOD + "x: [", "while parsing"),
     ],
 )

@@ -59,7 +59,8 @@ def target(published):
         ([["9"], [None]], [0.0, 0.1], {}, "differs"),
         ([["9"], [None]], [0.0, 0.1], {"levels": "short"}, "reproduced in its claims"),
         ([[None], [None]], [3.0, 3.1], {"levels": "short"}, "differs"),
-        ([[None], [None]], [0.0, 2.0], {"levels": "short"}, "partly reproduced"),
+        ([[None], [None]], [0.0, 2.0], {"levels": "short"}, "not decided"),
+        ([["1.5 ± 0.3"], [None]], [0.0, 2.0], {}, "partly reproduced"),
     ],
 )
 def test_verdicts(published, b, budget, word):

@@ -13,6 +13,8 @@ rule collect:
         lambda w: [result_of(w.target, job) for job in JOBS[w.target]],
     output:
         f"{RESULTS}/{BUDGET}/{{target}}.json",
+    params:
+        of=lambda w: digest(catalogue.read(w.target)["budgets"][BUDGET], *JOBS[w.target]),
     localrule: True
     shell:
-        "{PYTHON} {SCRIPTS}/collect.py {wildcards.target} {BUDGET} {output} {input}"
+        "{PYTHON:q} {SCRIPTS:q}/collect.py {wildcards.target} {BUDGET} {output:q} {input:q}"

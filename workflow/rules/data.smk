@@ -12,4 +12,4 @@ rule data:
         f"{WORK}/data/{{dataset}}.json",
     localrule: True
     shell:
-        "{PYTHON} {SCRIPTS}/data.py {wildcards.dataset} {output}"
+        "{PYTHON:q} {SCRIPTS:q}/data.py {wildcards.dataset} {output:q}"

@@ -8,6 +8,7 @@ rule figure:
         f"{PAGES}/{{figure}}.png",
     params:
         target=lambda w: FIGURES[w.figure],
+        of=lambda w: digest(catalogue.read(FIGURES[w.figure])["figures"]),
     localrule: True
     shell:
-        "{PYTHON} {SCRIPTS}/figure.py {params.target} {wildcards.figure} {input} {output}"
+        "{PYTHON:q} {SCRIPTS:q}/figure.py {params.target} {wildcards.figure} {input:q} {output:q}"

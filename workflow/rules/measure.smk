@@ -10,5 +10,4 @@ rule measure:
         command=lambda w: JOBS[w.target][w.job].command,
     threads: lambda w: JOBS[w.target][w.job].threads
     shell:
-        "{PYTHON} {SCRIPTS}/job.py --runs {RUNS} --result {output}"
-        " {wildcards.target} {BUDGET} {wildcards.job}"
+        RUN

@@ -7,9 +7,11 @@ rule page:
         figures=lambda w: [f"{PAGES}/{f}.png" for f, name in FIGURES.items() if name == w.target],
     output:
         f"{PAGES}/{{target}}.md",
+    params:
+        of=lambda w: digest(catalogue.read(w.target)),
     localrule: True
     shell:
-        "{PYTHON} {SCRIPTS}/page.py {wildcards.target} {input.collected} {output}"
+        "{PYTHON:q} {SCRIPTS:q}/page.py {wildcards.target} {input.collected:q} {output:q}"
 
 
 rule index:
@@ -17,6 +19,8 @@ rule index:
         expand(f"{PAGES}/{{target}}.md", target=JOBS),
     output:
         f"{PAGES}/index.md",
+    params:
+        of=digest(*map(catalogue.read, catalogue.names())),
     localrule: True
     shell:
-        "{PYTHON} {SCRIPTS}/index.py {RESULTS} {output}"
+        "{PYTHON:q} {SCRIPTS:q}/index.py {RESULTS:q} {output:q}"

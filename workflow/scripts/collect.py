@@ -7,10 +7,10 @@ Usage:
 
 from docopt import docopt
 from results import FORMAT, read_result
-from states import write_json
 from targets import budget_of, read
 
 from jvi.cli import command
+from jvi.files import write_json
 
 
 @command

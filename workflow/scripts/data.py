@@ -10,9 +10,9 @@ Data sets are looked for in the folder that the variable JVI_DATA names, and els
 import hashlib
 
 from docopt import docopt
-from states import write_json
 
 from jvi.cli import command
+from jvi.files import write_json
 
 
 @command

@@ -7,7 +7,7 @@ Usage:
 
 from cells import cell, matches
 from docopt import docopt
-from results import read_result, records
+from results import read_collected, records
 from targets import figures_of, read
 
 from jvi.cli import command
@@ -21,7 +21,7 @@ def main(argv=None):
     arguments = docopt(__doc__, argv)
     name = arguments["<target>"]
     figure = figures_of(read(name), name)[arguments["<figure>"]]
-    lines = curves(figure, read_result(arguments["<collected>"])["results"])
+    lines = curves(figure, read_collected(arguments["<collected>"])["results"])
     draw(figure, lines, arguments["<out>"])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import places
 from docopt import docopt
 from page import markdown, minutes
-from results import read_result
+from results import read_collected
 from targets import BUDGETS, names, read
 from verdicts import verdict
 
@@ -40,11 +40,11 @@ def rows_of(name, results):
     for budget in BUDGETS:
         path = places.collected(results, budget, name)
         if path.exists():
-            found = read_result(path)
+            found = read_collected(path)
             said = verdict(target, found["settings"], found["results"])
             spent = sum(each["cpu_seconds"] for each in found["results"])
             link = f"[{name}]({name}.md)"
-            rows.append([link, target["title"], budget, f"{said.word}", minutes(spent)])
+            rows.append([link, target["title"], budget, said.word, minutes(spent)])
     return rows or [[name, target["title"], "-", "not run", "-"]]
 
 

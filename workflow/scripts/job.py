@@ -9,6 +9,7 @@ Options:
   --result <file>  Where the result goes, else to its place among the runs.
 """
 
+import hashlib
 import os
 import re
 import shlex
@@ -27,13 +28,16 @@ import places
 from docopt import docopt
 from pins import pinned
 from results import FORMAT, numbers_of, read_json
-from states import ABORTED, FAILED, FINISHED, RUNNING, write_json, write_state
+from states import ABORTED, FAILED, FINISHED, RUNNING, write_state
 from targets import jobs
 
 from jvi.cli import command
+from jvi.files import locked, write_json
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HARDWARE = Path("/proc/cpuinfo")
+SIGNALS = signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)
+MOST = 2**16  # bytes of the end of a log that are looked at
 PACKAGES = ("jackknife-vi", "chainer", "numpy", "scipy", "numba")  # that numbers may depend on
 
 
@@ -51,23 +55,23 @@ def main(argv=None):
 def run(job, work, path=None):
     """Run a job, write its state while it does, and its result at the end."""
     own = places.prefix(work, job.budget, job.target, job.name)
-    line = _line(job, work, own)
-    _settle(own.parent, line)
-    _state(job, work, RUNNING, line)
-    with pinned(work, job.threads) as cores:
-        start, before = monotonic(), _processor()
-        code = _follow(_resumed(line, own, job), own.parent / "log.txt")
-        spent = _spend(own.parent, monotonic() - start, _processor() - before)
-    if code == ABORTED:
-        _state(job, work, ABORTED, line)
-        raise KeyboardInterrupt
-    if code != 0:
-        _state(job, work, FAILED, line)
-        last = _last_line(own.parent / "log.txt")
-        raise ValueError(f"{job.target}, {job.name}: {last} ({own.parent / 'log.txt'})")
-    result = _result(job, line, own, work) | spent | _where(cores)
-    write_json(path or places.result(work, *_place(job)), result)
-    _state(job, work, FINISHED, line)
+    line, busy = _line(job, work, own), f"{job.target}, {job.name}: another process runs it"
+    _settle(own.parent, {"command.txt": shlex.join(line), "before.txt": _before(job, work)}, busy)
+    with locked(own.parent, busy):
+        _state(job, work, RUNNING, line)
+        with pinned(job.threads) as cores:
+            start, before = monotonic(), _processor()
+            code = _follow(_resumed(line, own, job), own.parent / "log.txt")
+            spent = _spend(own.parent, monotonic() - start, _processor() - before, job.kind)
+        if code == ABORTED:
+            _state(job, work, ABORTED, line)
+            raise KeyboardInterrupt
+        if code != 0:
+            _state(job, work, FAILED, line)
+            raise ValueError(f"{job.target}, {job.name}: {_why(code, own.parent / 'log.txt')}")
+        result = _result(job, line, own, work) | spent | _where(cores)
+        write_json(path or places.result(work, *_place(job)), result)
+        _state(job, work, FINISHED, line)
 
 
 def _line(job, work, own):
@@ -95,36 +99,63 @@ def _resumed(line, own, job):
     return [sys.executable, str(script), *line[1:]]
 
 
-def _settle(folder, line):
-    """Put the files of another command, for the target was changed, out of the way."""
-    written = folder / "command.txt"
-    text = shlex.join(line) + "\n"
-    if written.exists() and written.read_text() != text:
+def _before(job, work):
+    """Changes with the commands of all runs that this one goes on from or reads, and theirs."""
+    found = hashlib.sha256()
+    for name in filter(None, (job.of, *job.after)):
+        folder = places.prefix(work, job.budget, job.target, name).parent
+        for file in (folder / "command.txt", folder / "before.txt"):
+            found.update(file.read_bytes() if file.exists() else b"")
+    return found.hexdigest()
+
+
+def _settle(folder, texts, busy):
+    """Put the files of other commands, for the target was changed, out of the way."""
+    written = {folder / name: f"{text}\n" for name, text in texts.items()}
+    if any(path.exists() and path.read_text() != text for path, text in written.items()):
         number = next(n for n in range(1, 10**6) if not Path(f"{folder}.old-{n}").exists())
-        folder.rename(f"{folder}.old-{number}")
+        with locked(folder, busy):
+            folder.rename(f"{folder}.old-{number}")
     folder.mkdir(parents=True, exist_ok=True)
-    written.write_text(text)
+    for path, text in written.items():
+        path.write_text(text)
 
 
 def _follow(line, log):
-    """Run a command to its end; it gets signals, too, so that it can keep its checkpoint."""
-    stopped = []
-    with log.open("ab") as file:
-        process = subprocess.Popen(line, stdout=file, stderr=file, start_new_session=True)
+    """Run a command to its end; it is told of signals, so that it can keep its checkpoint.
 
-        def stop(number, frame):
-            stopped.append(number)
-            process.send_signal(signal.SIGINT)
+    It has a session of its own, or those of a terminal would reach it twice. What is ignored here,
+    as by nohup, stays so.
+    """
+    stopped, process = [], None
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, stop)
+    def stop(number, frame):
+        stopped.append(number)
+        if process:
+            process.terminate()
+
+    heard = [each for each in SIGNALS if signal.getsignal(each) != signal.SIG_IGN]
+    before = {number: signal.signal(number, stop) for number in heard}
+    try:
+        with log.open("ab") as file:
+            process = subprocess.Popen(line, stdout=file, stderr=file, start_new_session=True)
+        if stopped:  # while it was started
+            process.terminate()
         code = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     return ABORTED if stopped else code
 
 
-def _last_line(log):
-    lines = log.read_text(errors="replace").replace("\r", "\n").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it ended")
+def _why(code, log):
+    """What a command said last, and which signal ended it, if one did."""
+    with log.open("rb") as file:
+        file.seek(max(0, log.stat().st_size - MOST))
+        lines = file.read(MOST).decode(errors="replace").replace("\r", "\n").splitlines()
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing")
+    ended = f"ended by signal {-code}, after: " if code < 0 else ""
+    return f"{ended}{said} ({log})"
 
 
 def _processor():
@@ -132,10 +163,10 @@ def _processor():
     return times.children_user + times.children_system
 
 
-def _spend(folder, seconds, processor):
-    """Seconds of this attempt, and of earlier ones that it went on from."""
+def _spend(folder, seconds, processor, kind):
+    """Seconds of this attempt, and of earlier ones, which all but evaluations may go on from."""
     kept = folder / "seconds.json"
-    before = read_json(kept) if kept.exists() else {}
+    before = read_json(kept) if kept.exists() and kind != "evaluate" else {}
     spent = {
         "seconds": before.get("seconds", 0) + seconds,
         "cpu_seconds": before.get("cpu_seconds", 0) + processor,
@@ -162,7 +193,7 @@ def _result(job, line, own, work):
 
 def _portable(line, work):
     """Without this machine's folders."""
-    return [each.replace(str(work), "RUNS") for each in line]
+    return [each.replace(f"{work}/", "RUNS/") for each in line]
 
 
 def _numbers(job, own):

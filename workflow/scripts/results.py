@@ -15,11 +15,25 @@ from typing import Any
 
 from jvi.compat.reading import read_file
 
-__all__ = ["FORMAT", "numbers_of", "plain", "read_json", "read_result", "records"]
+__all__ = [
+    "FORMAT",
+    "numbers_of",
+    "plain",
+    "read_collected",
+    "read_json",
+    "read_result",
+    "records",
+]
 
 FORMAT = 1
+ADVICE = "remove it, and run its target again"
 MOST = 2**26  # bytes of one
 LONGEST = 4096  # entries of a list; longer ones, of images, are left out
+SECONDS = int | float
+
+OF_A_RESULT = {"label": str, "values": dict, "numbers": dict, "versions": dict, "hardware": dict}
+OF_A_RESULT |= {"seconds": SECONDS, "cpu_seconds": SECONDS}
+OF_COLLECTED = {"budget": str, "settings": dict, "results": list}
 
 
 def read_json(path: str | Path) -> Any:
@@ -35,25 +49,40 @@ def read_json(path: str | Path) -> Any:
     except (ValueError, RecursionError) as error:
         if str(error).startswith(str(path)):
             raise
-        raise ValueError(f"{path} is damaged: remove it, and run its target again") from None
+        raise ValueError(f"{path} is damaged: {ADVICE}") from None
 
 
 def read_result(path: str | Path) -> dict[str, Any]:
-    """A result, or the collected results of a target.
+    """The result of a job.
 
     Raises
     ------
     ValueError
         Where it is damaged, or of another version than this one reads.
     """
-    found = read_json(path)
+    return _checked(path, read_json(path), OF_A_RESULT)
+
+
+def read_collected(path: str | Path) -> dict[str, Any]:
+    """The collected results of a target; errors as of `read_result`."""
+    found = _checked(path, read_json(path), OF_COLLECTED)
+    for each in found["results"] or [None]:
+        _checked(path, each, OF_A_RESULT)
+    return found
+
+
+def _checked(path, found, kinds):
     version = found.get("format") if isinstance(found, dict) else None
     if version != FORMAT:
-        raise ValueError(
-            f"{path} is a result of format {version}, not {FORMAT}: remove it, and run its target "
-            "again"
-        )
+        raise ValueError(f"{path} is a result of format {version}, not {FORMAT}: {ADVICE}")
+    whole = all(isinstance(found.get(key), kind) for key, kind in kinds.items())
+    if not (whole and _are_rows(found.get("numbers", {}).get("rows", []))):
+        raise ValueError(f"{path} is damaged: {ADVICE}")
     return found
+
+
+def _are_rows(value):
+    return isinstance(value, list) and all(isinstance(row, dict) for row in value)
 
 
 def numbers_of(path: str | Path) -> dict[str, Any]:
@@ -62,22 +91,32 @@ def numbers_of(path: str | Path) -> dict[str, Any]:
     Parameters
     ----------
     path : str or Path
-        A .csv file, a .json file of a list or of anything, or the table of evaluate.py.
+        A .csv file, a .json file of a list of rows or of anything, or the table of evaluate.py.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, where it is damaged or has other lists.
     """
     path = Path(path)
-    if path.suffix == ".csv":
-        text = read_file(path, MOST).decode()
-        return {"rows": [_typed(row) for row in csv.DictReader(io.StringIO(text))]}
-    found = read_json(path)
-    if isinstance(found, list):
-        return {"rows": found}
-    if isinstance(found, dict) and "rows" in found and "arguments" in found:
+    found = _of_csv(path) if path.suffix == ".csv" else read_json(path)
+    found = {"rows": found} if isinstance(found, list) else found
+    if not (isinstance(found, dict) and _are_rows(found.get("rows", []))):
+        raise ValueError(f"{path} must have names with numbers, or rows of these")
+    if "rows" not in found or "arguments" not in found:
+        return dict(_flat("", plain(found)))
+    try:
         return _evaluation(found)
-    return dict(_flat("", plain(found)))
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError(f"{path} is damaged: {ADVICE}") from None
 
 
-def _typed(row):
-    return {key: plain(_value(text)) if text else None for key, text in row.items()}
+def _of_csv(path):
+    text = read_file(path, MOST).decode(errors="replace")
+    return [
+        {key: _value(entry) if entry else None for key, entry in row.items() if key is not None}
+        for row in csv.DictReader(io.StringIO(text))
+    ]
 
 
 def _value(text):

@@ -1,15 +1,13 @@
 """What a job is doing: a small file that it writes, and what can be told of it from outside."""
 
-import json
 import os
 import socket
 from datetime import UTC, datetime
-from pathlib import Path
 
 import places
 from results import read_json
 
-from jvi.files import atomic_write
+from jvi.files import write_json
 
 __all__ = [
     "ABORTED",
@@ -18,18 +16,11 @@ __all__ = [
     "QUEUED",
     "RUNNING",
     "state_of",
-    "write_json",
     "write_state",
 ]
 
 QUEUED, RUNNING, FINISHED = "queued", "running", "finished"
 FAILED, ABORTED = "failed", "aborted"
-
-
-def write_json(path, value):
-    """Write a file, whole or not at all."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
 
 
 def write_state(path, state, command):
@@ -40,21 +31,45 @@ def write_state(path, state, command):
 
 
 def state_of(job, work):
-    """(state, since when, its log) of a job; a process that is gone has been aborted."""
+    """(state, since when, its log) of a job; a process that is gone has been aborted.
+
+    Raises
+    ------
+    ValueError
+        Naming the file of its state, where that is damaged.
+    """
     path = places.state(work, job.budget, job.target, job.name)
+    finished = places.result(work, job.budget, job.target, job.kind, job.name).exists()
     if not path.exists():
-        return QUEUED, "", ""
-    found = read_json(path)
-    state, since = found["state"], found["since"]
-    if places.result(work, job.budget, job.target, job.kind, job.name).exists():
+        return FINISHED if finished else QUEUED, "", ""
+    found = _checked(path, read_json(path))
+    state = found["state"]
+    if finished:
         state = FINISHED
     elif state == RUNNING and not _alive(found):
         state = ABORTED
     elif state == FINISHED:  # its result was removed
         state = QUEUED
-    return state, since, str(path.parent / "log.txt")
+    return state, found["since"], str(path.parent / "log.txt")
+
+
+def _checked(path, found):
+    kinds = {"state": str, "since": str, "host": str, "pid": int}
+    if not isinstance(found, dict) or not all(
+        isinstance(found.get(key), kind) for key, kind in kinds.items()
+    ):
+        raise ValueError(f"{path} is damaged: remove it")
+    return found
 
 
 def _alive(found):
     """Of a process on another host this cannot be known."""
-    return found["host"] != socket.gethostname() or Path(f"/proc/{found['pid']}").exists()
+    if found["host"] != socket.gethostname():
+        return True
+    try:
+        os.kill(found["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True

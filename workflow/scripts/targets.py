@@ -19,7 +19,13 @@ MOST = 2**18  # bytes of one
 
 NEEDED = {"title": str, "source": str, "about": str, "budgets": dict, "jobs": dict}
 ALLOWED = {"data": list, "tables": list, "claims": list, "figures": list, "remarks": dict}
+ALLOWED |= {"environment": dict}  # variables that must be set, and what each is
 OF_A_JOB = {"kind", "over", "with", "threads", "command", "of", "after"}
+OF_ENTRIES = {
+    "tables": {"caption", "rows", "columns"},
+    "claims": {"says"},
+    "figures": {"job", "x", "y", "labels", "caption"},
+}
 
 
 class Job(NamedTuple):
@@ -83,13 +89,26 @@ def _check(path, target):
     for key, kind in kinds.items():
         if (key in NEEDED or key in target) and not isinstance(target.get(key), kind):
             raise ValueError(f"{path}: {key} is missing, or not a {kind.__name__}")
-    unknown = {*target} - {*kinds} | {*target["budgets"]} - {*BUDGETS}
+    _check_budgets_and_jobs(path, target, {*target} - {*kinds})
+    for part, needed in OF_ENTRIES.items():
+        for each in target.get(part, []):
+            missing = needed - {*each} if isinstance(each, dict) else needed
+            if missing:
+                raise ValueError(f"{path}: each of {part} needs {', '.join(sorted(missing))}")
+
+
+def _check_budgets_and_jobs(path, target, unknown):
+    unknown |= {*target["budgets"]} - {*BUDGETS}
+    for name, budget in target["budgets"].items():
+        if not isinstance(budget, dict):
+            raise ValueError(f"{path}: budget {name} is no mapping")
     for label, job in target["jobs"].items():
-        unknown |= {f"{label}: {key}" for key in {*job} - OF_A_JOB}
-        if job.get("kind") not in KINDS or "command" not in job:
+        known = job if isinstance(job, dict) else {}
+        unknown |= {f"{label}: {key}" for key in {*known} - OF_A_JOB}
+        if known.get("kind") not in KINDS or not isinstance(known.get("command"), str):
             raise ValueError(f"{path}: job {label} needs a command and a kind, {', '.join(KINDS)}")
     if unknown:
-        raise ValueError(f"{path}: nothing is known of {', '.join(sorted(unknown))}")
+        raise ValueError(f"{path}: nothing is known of {', '.join(sorted(map(str, unknown)))}")
 
 
 def budget_of(target: Mapping[str, Any], name: str, budget: str) -> dict[str, Any]:
@@ -133,6 +152,10 @@ def jobs(name: str, budget: str) -> dict[str, Job]:
         for base in _bases(name, found, label, job):
             for combination in _combinations(name, label, job.get("over", {}), values):
                 each = _job(name, budget, label, job, values, combination, base, found)
+                if each.name in KINDS or any(each.name in group for group in found.values()):
+                    raise ValueError(
+                        f"{name}: {each.name} is the name of another job, or of a kind"
+                    )
                 found[label][each.name] = each
     return {each: job for group in found.values() for each, job in group.items()}
 

@@ -136,6 +136,8 @@ def _word(decisions, against, undecided, apart, compared, levels):
         return "not reachable" if levels else "measured"
     if against or apart:
         return "differs"
+    if undecided and len(undecided) == len(decisions) and not compared:
+        return "not decided"
     if undecided:
         return "partly reproduced"
     return "reproduced in its claims" if levels else "reproduced"

@@ -14,15 +14,18 @@ Options:
   --overwrite          Replace an existing file.
 
 <runs> is the folder of a target's runs, where LABEL-[NET-]SEED-ARM/run.npz is what such a job wrote
-with --per-image. Jobs that differ in nothing but the arm are a pair; those that are not there yet
-are left out. In the file are rows, one for each pair and seed, with
-the mean difference of each estimate in nats and its standard error over images, and for each pair
-the mean over seeds with its standard errors over seeds and over images, which all seeds share.
+with --per-image. Jobs that differ in nothing but the arm are a pair, compared on the images that
+both have; those that are not there yet are left out. In the file are rows, one for each pair and
+seed, with the mean difference of each estimate in nats and its standard error over images, and for
+each pair the mean over seeds with its standard errors over seeds and over images, which all seeds
+share.
 """
 
-import json
 import re
+from itertools import product
 from pathlib import Path
+
+from per_image import read
 
 from jvi.cli import UsageError, arguments_of, check_outputs, command
 from jvi.text import table
@@ -34,7 +37,7 @@ NAME = re.compile(r"(?:(?P<net>[^-]+)-)?(?P<seed>[0-9]+)-(?P<arm>[^-]+)")
 
 @command
 def main(argv=None):
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     path = f"{arguments['-o']}.json"
@@ -46,8 +49,7 @@ def main(argv=None):
     rows, summary = compared(found, pairs)
     if not rows:
         raise UsageError(f"{arguments['<runs>']} has no pair of {arguments['--pairs']} yet")
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps({**summary, "rows": rows}, indent=1, allow_nan=False))
+    write_json(path, {**summary, "rows": rows})
     print(_shown(summary))
 
 
@@ -59,7 +61,7 @@ def _pairs(text):
 
 
 def jobs(runs, labels, keys):
-    """(values, {key: one number an image}) of every evaluation of these labels that is there.
+    """(values, images, {key: one number an image}) of every evaluation of these labels there is.
 
     Parameters
     ----------
@@ -68,20 +70,18 @@ def jobs(runs, labels, keys):
 
     Returns
     -------
-    list of (dict, dict of str to array, shape (N,))
+    list of (dict, array of shape (N,), dict of str to array of shape (N,))
     """
-    import numpy as np
-
     found = []
     for path in sorted(runs.glob("*/run.npz")):
         values = _values(path.parent.name, labels)
         if values:
-            with np.load(path) as arrays:
-                there = {key: _named(arrays, key) for key in keys}
-                kept = {key: arrays[name] for key, name in there.items() if name in arrays}
+            there = {key: read(path, key) for key in keys}
+            kept = {key: each for key, each in there.items() if each}
             if not kept:
                 raise UsageError(f"{path} has none of {', '.join(keys)}: give others with --key")
-            found.append((values, kept))
+            images = next(iter(kept.values()))[0]
+            found.append((values, images, {key: each[1] for key, each in kept.items()}))
     return found
 
 
@@ -95,18 +95,12 @@ def _values(job, labels):
     return net | {"seed": int(named["seed"]), "arm": named["arm"]}
 
 
-def _named(arrays, key):
-    """The name of NAME@SAMPLES, which is NAME alone where there is one number of samples."""
-    name, _, samples = key.partition("@")
-    return name if [str(each) for each in arrays["num_samples"].ravel()] == [samples] else key
-
-
 def compared(found, pairs):
     """(rows, summary) of the pairs that are there.
 
     Parameters
     ----------
-    found : list of (dict, dict of str to array, shape (N,))
+    found : list of (dict, array of shape (N,), dict of str to array of shape (N,))
         As `jobs` gives them.
     pairs : list of (str, str)
 
@@ -117,21 +111,35 @@ def compared(found, pairs):
     summary : dict of str to dict
         By the values that are no seed and "ARM less OTHER": of each estimate the difference and its
         errors, and the number of seeds.
+
+    Raises
+    ------
+    ValueError
+        Where a pair has no image in common, or other images with another seed.
     """
     rows, by_pair = [], {}
     for arm, other in pairs:
-        for values, numbers in found:
-            for other_values, others in found:
-                if _same(values, other_values, arm, other):
-                    both = {key: numbers[key] - others[key] for key in numbers if key in others}
-                    means = {key: _mean(each) for key, each in both.items()}
-                    rows.append(values | {"less": other} | means)
-                    by_pair.setdefault(_name(values, other), []).append(both)
-    return rows, {name: _over_seeds(each) for name, each in by_pair.items()}
+        for one, two in product(found, found):
+            if _same(one[0], two[0], arm, other):
+                images, both = _differences(one, two)
+                means = {key: _mean(each) for key, each in both.items()}
+                rows.append(one[0] | {"less": other} | means)
+                by_pair.setdefault(_name(one[0], other), []).append((images, both))
+    return rows, {name: _over_seeds(name, each) for name, each in by_pair.items()}
 
 
 def _same(values, other_values, arm, other):
     return values["arm"] == arm and other_values == values | {"arm": other}
+
+
+def _differences(one, two):
+    """(images of both, {key: array})."""
+    import numpy as np
+
+    images, here, there = np.intersect1d(one[1], two[1], return_indices=True)
+    if not len(images):
+        raise ValueError(f"{one[0]} and {two[0]} have no image in common: evaluate them alike")
+    return images, {key: one[2][key][here] - two[2][key][there] for key in one[2] if key in two[2]}
 
 
 def _name(values, other):
@@ -144,12 +152,18 @@ def _mean(difference):
     return {"value": float(difference.mean()), "images": float(error)}
 
 
-def _over_seeds(differences):
-    """Of {key: array (N,)}, one a seed; the images' error is that of the mean over seeds."""
+def _over_seeds(name, found):
+    """Of (images, {key: array (N,)}), one a seed; the images' error is that of the mean over seeds.
+
+    Of the estimates that all seeds have.
+    """
     import numpy as np
 
+    images, differences = zip(*found, strict=True)
+    if not all(np.array_equal(each, images[0]) for each in images):
+        raise ValueError(f"{name}: seeds are of different images: evaluate them alike")
     summary = {"number": len(differences)}
-    for key in differences[0]:
+    for key in (k for k in differences[0] if all(k in each for each in differences)):
         each = [difference[key] for difference in differences]
         means = [float(values.mean()) for values in each]
         spread = float(np.std(means, ddof=1) / len(means) ** 0.5) if len(means) > 1 else None

@@ -30,7 +30,6 @@ The rows of the file have, for each estimator and each of the groups "model", "i
 against log K.
 """
 
-import json
 import math
 
 from jvi.cli import arguments_of, asked, check_outputs, command, number, numbers, seed
@@ -49,7 +48,7 @@ class NarrowToy(GaussianToy):
 
 @command
 def main(argv=None):
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     path = f"{arguments['-o']}.json"
@@ -69,8 +68,7 @@ def main(argv=None):
     )
     with asked("--estimators"):
         rows = measured(link, x, **options, quiet=arguments["--quiet"])
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps({"points": len(x), "rows": rows + slopes(rows)}, indent=1))
+    write_json(path, {"points": len(x), "rows": rows + slopes(rows)})
     if not arguments["--quiet"]:
         print(table(*_printed(rows, options["samples"])))
 
@@ -128,7 +126,8 @@ def _finite(value):
 def _printed(rows, samples):
     lines = {}
     for row in rows:
-        cell = f"{row['snr']:.4f} ± {row['snr_error']:.4f}"
+        snr, error = row["snr"], row["snr_error"]
+        cell = "-" if snr is None or error is None else f"{snr:.4f} ± {error:.4f}"
         lines.setdefault((row["estimator"], row["parameters"]), []).append(cell)
     header = ["SNR", "parameters", *(f"K = {k}" for k in samples)]
     return [[*key, *cells] for key, cells in lines.items()], header

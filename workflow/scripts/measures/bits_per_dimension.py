@@ -19,8 +19,6 @@ iwae with both standard errors, and "discretised logistic" and "histogram", fitt
 images pixel by pixel, with the error over test images; and the number of parameters.
 """
 
-import json
-
 from jvi.cli import UsageError, arguments_of, check_outputs, command, dataset_name, number, seed
 from jvi.text import table
 
@@ -30,7 +28,7 @@ BOUNDS = ("elbo", "iwae")
 @command
 def main(argv=None):
     from jvi import datasets
-    from jvi.files import atomic_write
+    from jvi.files import write_json
     from jvi.models.files import read_model
 
     arguments, _ = arguments_of(__doc__, argv)
@@ -45,8 +43,7 @@ def main(argv=None):
     if data.train.dtype != "uint8":
         raise UsageError(f"{files.prefix} was trained on {name}, which is no data set of bytes")
     found = measured(files.link, data._replace(test=data.test[:images]), samples, root)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+    write_json(path, found)
     print(shown(found))
 
 

@@ -30,9 +30,8 @@ is 1 / N*, and N* as break_even. Roots and N* are left out where they are not ab
 Errors are in NAME_error.
 """
 
-import json
-
-from jvi.cli import UsageError, arguments_of, check_outputs, command, number, numbers, seed
+from jvi.cli import UsageError, arguments_of, asked, check_outputs, command, number, numbers, seed
+from jvi.spec import number_of
 from jvi.text import table
 
 SHOWN = ("K", "ess", "estimator", "squared_bias", "squared_bias_error", "variance", "break_even")
@@ -40,7 +39,7 @@ SHOWN = ("K", "ess", "estimator", "squared_bias", "squared_bias_error", "varianc
 
 @command
 def main(argv=None):
-    from jvi.files import atomic_write
+    from jvi.files import write_json
     from jvi.models.files import read_model
 
     arguments, _ = arguments_of(__doc__, argv)
@@ -53,17 +52,46 @@ def main(argv=None):
     reference = tuple(numbers(arguments, "--reference", least=1, most=10**6))
     if len(reference) != 2:
         raise UsageError(f"--reference must be two numbers, not {arguments['--reference']}")
+    names = arguments["--estimators"].split()
+    with asked("--estimators"):
+        check(names, counts)
     check_outputs({"-o": path}, arguments["--overwrite"])
     files = read_model(arguments["<modelprefix>"])
-    names = arguments["--estimators"].split()
     folds = _folds_of_data(files, plan, arguments["--data-dir"])
     rows = measured(
         files.link, folds, names, counts, plan["draws"], reference, seed(arguments),
         arguments["--quiet"],
     )  # fmt: skip
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    write_json(path, rows)
     print(table([[_text(row[key]) for key in SHOWN] for row in rows], list(SHOWN)))
+
+
+def check(names, counts):
+    """Refuse estimators that cannot be measured, before any work; each weighs something once.
+
+    Raises
+    ------
+    ValueError
+    """
+    import numpy as np
+
+    from jvi.evidence.estimators import estimator
+
+    if not names or "@" in names[0]:
+        raise ValueError("the first estimator has no @K: the others are held against it")
+    rng = np.random.default_rng(0)
+    for name in names:
+        for num_samples in [_at(name)[1]] if "@" in name else counts:
+            estimator(_at(name)[0])(rng.normal(size=(num_samples, 2)))
+
+
+def _at(name):
+    """(estimator, K) of NAME@K."""
+    name, at, text = name.partition("@")
+    num_samples = number_of(text, int)
+    if at and not 2 <= (num_samples or 0) <= 10**5:
+        raise ValueError(f"{name}@{text}: after @ is a K from 2 to 100000")
+    return name, num_samples
 
 
 def _folds_of_data(files, plan, data_dir):
@@ -102,7 +130,7 @@ def measured(link, folds, names, counts, draws, reference, root, quiet=True):
     from jvi.assessment.break_even import break_even, fold, generator, unbiased
 
     plain = [name for name in names if "@" not in name]
-    apart = [name.split("@") for name in names if "@" in name]
+    apart = [_at(name) for name in names if "@" in name]
     parts = {num_samples: [] for num_samples in counts}
     for i, x in enumerate(tqdm(folds, disable=quiet, delay=2)):
         rng, x = generator(root, i), link.check(x)
@@ -115,7 +143,7 @@ def measured(link, folds, names, counts, draws, reference, root, quiet=True):
         for num_samples in counts:
             parts[num_samples].append(one(plain, num_samples))
         for name, num_samples in apart:
-            found = one([name], int(num_samples))
+            found = one([name], num_samples)
             _add(parts[min(counts)][-1], f"{name}@{num_samples}", name, found)
     rows = []
     for num_samples, each in parts.items():

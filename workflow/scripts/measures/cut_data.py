@@ -17,15 +17,13 @@ Values stay what they are, so that grey images are drawn anew as pixels of zeros
 step, and fixed ones stay fixed.
 """
 
-import json
-
 from jvi.cli import arguments_of, check_outputs, command, dataset_name, number
 
 
 @command
 def main(argv=None):
     from jvi.datasets import load
-    from jvi.files import atomic_write
+    from jvi.files import atomic_write, write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     prefix, name = arguments["-o"], dataset_name(arguments["--dataset"])
@@ -35,8 +33,7 @@ def main(argv=None):
     with atomic_write(f"{prefix}.npz") as temporary, open(temporary, "wb") as file:
         _save(file, parts)
     sizes = {key: len(rows) for key, rows in parts.items()}
-    with atomic_write(f"{prefix}.json") as temporary:
-        temporary.write_text(json.dumps({"dataset": name, **sizes}, indent=1))
+    write_json(f"{prefix}.json", {"dataset": name, **sizes})
 
 
 def first_rows(data, train, test):

@@ -22,8 +22,6 @@ with its standard error; "order" the "farthest" of these, in such errors, and th
 log |bias| against log K; "figure" the lines of a figure, and what was drawn where it is resolved.
 """
 
-import json
-
 from jvi.cli import UsageError, arguments_of, check_outputs, command, number, numbers, seed
 from jvi.scripts.jackknife_figure import exact_bias
 
@@ -37,7 +35,7 @@ def main(argv=None):
 
     from tqdm import tqdm
 
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     orders = numbers(arguments, "--orders", least=0, most=16)
@@ -54,8 +52,7 @@ def main(argv=None):
     for order in tqdm(orders, desc="orders"):
         drawn = {k: drawn_bias(k, order, float(shape), draws, root) for k in counts}
         rows += rows_of(order, shape, drawn, ends)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(rows, indent=1))
+    write_json(path, rows)
 
 
 def rows_of(order, shape, drawn, ends):

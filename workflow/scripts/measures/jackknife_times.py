@@ -23,8 +23,6 @@ at the first one from 64 on ("ratio") and, at most, by how many the subsets diff
 ("miscounted") and the two ways by value, in nats ("apart"); "figure" the lines of a figure.
 """
 
-import json
-
 from jvi.cli import UsageError, arguments_of, check_outputs, command, number, numbers, seed
 from jvi.scripts.jvicount import subsets
 
@@ -36,7 +34,7 @@ def main(argv=None):
     import numpy as np
     from tqdm import tqdm
 
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     orders = numbers(arguments, "--orders", least=0, most=16)
@@ -53,8 +51,7 @@ def main(argv=None):
         rows += [
             {"order": order, **row} for row in (*points, of_order(points), *lines(order, points))
         ]
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(rows, indent=1))
+    write_json(path, rows)
 
 
 def measured(num_samples, order, most, repeats, rng):

@@ -29,14 +29,13 @@ BEGIN = 0.5
 
 @command
 def main(argv=None):
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     path = f"{arguments['-o']}.json"
     check_outputs({"-o": [path]}, arguments["--overwrite"])
     rows = [row for run in arguments["<run>"] for row in course(Path(run))]
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n")
+    write_json(path, rows)
     shown = [
         [each["run"], f"{each['epoch']}", f"{each['beta']:.6f}"] for each in rows if "end" in each
     ]

@@ -16,8 +16,9 @@ error over images is that of the differences. Pairs that are not both there are 
 budget may have fewer jobs.
 """
 
-import json
 from pathlib import Path
+
+from per_image import read
 
 from jvi.cli import arguments_of, check_outputs, command
 from jvi.text import table
@@ -25,14 +26,13 @@ from jvi.text import table
 
 @command
 def main(argv=None):
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     path = f"{arguments['-o']}.json"
     check_outputs({"-o": path}, arguments["--overwrite"])
     found = compared(Path(arguments["<runs>"]), arguments["<pair>"], arguments["--key"])
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(found, indent=1, allow_nan=False) + "\n")
+    write_json(path, found)
     rows = [[name, *(f"{each[key]:.4f}" for key in each)] for name, each in found.items()]
     print(table(rows, ["pair", "nats", "± images", "± samples"]))
 
@@ -76,9 +76,11 @@ def _pair(text):
 def _difference(runs, one, other, key):
     import numpy as np
 
-    (images, a, a_errors), (other_images, b, b_errors) = (
-        _read(runs / job / "run.npz", key) for job in (one, other)
-    )
+    both = [read(runs / job / "run.npz", key) for job in (one, other)]
+    for job, found in zip((one, other), both, strict=True):
+        if found is None or found[2] is None:
+            raise ValueError(f"{runs / job / 'run.npz'} has no {key}: evaluate with it")
+    (images, a, a_errors), (other_images, b, b_errors) = both
     if not np.array_equal(images, other_images):
         raise ValueError(f"{one} and {other} are of different images: evaluate them alike")
     difference, count = a - b, len(a)
@@ -87,20 +89,6 @@ def _difference(runs, one, other, key):
         "images": float(difference.std(ddof=1) / np.sqrt(count)),
         "samples": float(np.sqrt((a_errors**2 + b_errors**2).sum()) / count),
     }
-
-
-def _read(path, key):
-    """(numbers of images, values, sampling errors) of a job."""
-    import numpy as np
-
-    with np.load(path) as arrays:
-        name, _, samples = key.partition("@")
-        counts = np.ravel(arrays["num_samples"]) if "num_samples" in arrays else []
-        only = samples and [str(each) for each in counts] == [samples]
-        end = f"@{samples}" if samples and not (only and key not in arrays) else ""
-        if f"{name}{end}" not in arrays:
-            raise ValueError(f"{path} has no {key}: evaluate with it")
-        return tuple(arrays[each] for each in ("image", f"{name}{end}", f"{name}_error{end}"))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ snr, its standard error, the mean variance of a component of the gradient, and t
 processor time that a gradient took.
 """
 
-import json
 import math
 from time import process_time
 
@@ -49,7 +48,7 @@ KEPT = "snr", "snr_error", "variance", "variance_error"
 
 @command
 def main(argv=None):
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     particles = number(arguments, "--particles", least=3, most=10**5)
@@ -68,8 +67,7 @@ def main(argv=None):
     with asked("--estimators"):
         each = splits(particles, auxiliary, arguments["--estimators"].split())
         rows = measured(prefix, each, **options)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps({"particles": particles, "rows": rows}, indent=1))
+    write_json(path, {"particles": particles, "rows": rows})
 
 
 def splits(particles, auxiliary, estimators):

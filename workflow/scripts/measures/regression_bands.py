@@ -29,7 +29,6 @@ RMSE and log p(y|x) of test rows. They are rows, by part, "inside", "outside" an
 two; more rows are lines for a figure.
 """
 
-import json
 from pathlib import Path
 
 from jvi.cli import arguments_of, check_outputs, command, number, seed
@@ -44,7 +43,7 @@ TRAINING = ("hidden", "prior", "perturbation", "epochs", "batchsize", "lr", "see
 @command
 def main(argv=None):
     from jvi.assessment.trained_network import load_network
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     draws, root = number(arguments, "--samples", least=2, most=10**6), seed(arguments)
@@ -54,8 +53,7 @@ def main(argv=None):
     network = load_network(prefix)
     found = parts(widths(network, draws, root) | held_out(network, draws, root))
     rows = [*found, *lines(network, draws, root)]
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps({"rows": rows}, indent=1, allow_nan=False) + "\n")
+    write_json(path, {"rows": rows})
     print(shown(found))
 
 

@@ -29,7 +29,6 @@ The rows of the file have, for each estimator and K, megabytes, milliseconds of 
 standard error, the same relative to the first estimator's, and seconds of 50,000 images.
 """
 
-import json
 import re
 import statistics
 from concurrent.futures import ProcessPoolExecutor
@@ -47,7 +46,7 @@ EPOCH = 50_000  # images
 
 @command
 def main(argv=None):
-    from jvi.files import atomic_write
+    from jvi.files import write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     path = f"{arguments['-o']}.json"
@@ -59,8 +58,7 @@ def main(argv=None):
         for name in estimators:
             step_of(model, name, 2, 1, 1)  # that it applies to the model
     rows = measured(model, estimators, counts, *sizes, quiet=arguments["--quiet"])
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps({"model": model, "rows": rows}, indent=1))
+    write_json(path, {"model": model, "rows": rows})
     if not arguments["--quiet"]:
         header = list(rows[0])
         print(table([[f"{row[key]}" for key in header] for row in rows], header))

@@ -14,8 +14,6 @@ Options:
   --overwrite            Replace existing files.
 """
 
-import json
-
 from jvi.cli import arguments_of, check_outputs, command, dataset_name, number
 
 PARTS = ("train", "validation", "test")
@@ -26,7 +24,7 @@ def main(argv=None):
     import numpy as np
 
     from jvi import datasets
-    from jvi.files import atomic_write
+    from jvi.files import atomic_write, write_json
 
     arguments, _ = arguments_of(__doc__, argv)
     wanted = {part: number(arguments, f"--{part}", least=1) for part in PARTS}
@@ -36,8 +34,7 @@ def main(argv=None):
     rows = {part: np.asarray(getattr(data, part)[:count]) for part, count in wanted.items()}
     with atomic_write(paths[0]) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **rows)
-    with atomic_write(paths[1]) as temporary:
-        temporary.write_text(json.dumps({part: len(each) for part, each in rows.items()}))
+    write_json(paths[1], {part: len(each) for part, each in rows.items()})
 
 
 if __name__ == "__main__":
