@@ -95,7 +95,7 @@ def listed():
 
 
 def jobs_of(wanted, budget):
-    """The jobs of these targets, or of all that have the budget, by target.
+    """The jobs of these targets, or of all that have the budget and lack nothing, by target.
 
     Raises
     ------
@@ -107,7 +107,8 @@ def jobs_of(wanted, budget):
     if budget not in targets.BUDGETS:
         known = ", ".join(targets.BUDGETS)
         raise ValueError(f"--budget: {budget!a} is unknown: choose from {known}")
-    wanted = wanted or [n for n in targets.names() if budget in targets.read(n)["budgets"]]
+    known = [name for name in targets.names() if budget in targets.read(name)["budgets"]]
+    wanted = wanted or [name for name in known if not lacks(name)]
     return {name: targets.jobs(name, budget) for name in wanted}
 
 
@@ -129,6 +130,15 @@ def status(jobs, work, each_run):
     return "\n".join([table(rows, ["target", *order]), *lines])
 
 
+def lacks(name):
+    """The variable that a target needs and that is not set, and what it is; or nothing."""
+    from targets import read
+
+    for variable, what in read(name).get("environment", {}).items():
+        if variable not in os.environ:
+            return f"{variable}: {what}"
+
+
 def check_data(jobs, budget):
     """Look for everything that is needed, so that what is missing is said before any work."""
     from targets import budget_of, datasets_of, read
@@ -136,9 +146,8 @@ def check_data(jobs, budget):
     from jvi import datasets
 
     for name in jobs:
-        for variable, what in read(name).get("environment", {}).items():
-            if variable not in os.environ:
-                raise ValueError(f"{name} needs the variable {variable}: {what}")
+        if lacks(name):
+            raise ValueError(f"{name} needs the variable {lacks(name)}")
 
     needed = {
         each: name

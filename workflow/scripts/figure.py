@@ -70,7 +70,7 @@ def draw(figure, lines, out):
     for mark, (name, points) in zip(MARKS * len(lines), lines.items(), strict=False):
         x, y, errors = zip(*points, strict=True)
         bars = [error or 0 for error in errors] if any(errors) else None
-        style = figure.get("style", "-")
+        style = "" if name in figure.get("points", []) else "-"
         axes.errorbar(x, y, yerr=bars, marker=mark, ms=4, lw=1.2, ls=style, label=name, capsize=2)
     if "x" in figure.get("log", ""):
         axes.set_xscale("log")
@@ -79,7 +79,7 @@ def draw(figure, lines, out):
     axes.set(xlabel=figure["labels"][0], ylabel=figure["labels"][1])
     axes.grid(alpha=0.3)
     if len(lines) > 1:
-        axes.legend(title=figure.get("by", ""), fontsize="small")
+        axes.legend(fontsize="small")
     with atomic_write(out) as temporary:
         canvas.savefig(temporary, format="png", dpi=110, metadata={"Software": None})
 
