@@ -65,7 +65,9 @@ def numbers(table, results):
     printed = table.get("published", [[]] * len(table["rows"]))
     rows = []
     for row, line, texts in zip(table["rows"], cells(table, results), printed, strict=True):
-        texts = [*texts, *[None] * len(line)]
+        texts = [*texts, *[None] * (len(line) - len(texts))]
+        if all(each is None for each in (*line, *texts)):
+            continue  # of another budget
         digits = [column.get("digits", table.get("digits", 2)) for column in table["columns"]]
         rows.append([row["label"], *map(_entry, line, texts, digits)])
     header = [table.get("corner", ""), *(column["label"] for column in table["columns"])]
