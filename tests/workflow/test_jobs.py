@@ -285,3 +285,11 @@ def test_an_interrupted_training_has_the_numbers_of_one_that_was_not(tmp_path):
     cut, uncut = (json.loads((each / "log").read_text()) for each in (own, whole))
     assert [e["validation/main/iwae"] for e in cut] == [e["validation/main/iwae"] for e in uncut]
     assert "--resume" in shlex.join(runner._resumed(["train.py", "-o", "x"], own, each))
+
+
+def test_the_same_folder_by_another_name_is_the_same_command(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    each = measure(tmp_path)
+    runner.run(each, Path("work"))
+    runner.run(each, tmp_path / "work")
+    assert not list(tmp_path.rglob("*.old-1"))

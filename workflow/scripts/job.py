@@ -56,7 +56,8 @@ def run(job, work, path=None):
     """Run a job, write its state while it does, and its result at the end."""
     own = places.prefix(work, job.budget, job.target, job.name)
     line, busy = _line(job, work, own), f"{job.target}, {job.name}: another process runs it"
-    _settle(own.parent, {"command.txt": shlex.join(line), "before.txt": _before(job, work)}, busy)
+    texts = {"command.txt": shlex.join(_portable(line, work)), "before.txt": _before(job, work)}
+    _settle(own.parent, texts, busy)
     with locked(own.parent, busy):
         _state(job, work, RUNNING, line)
         with pinned(job.threads) as cores:
