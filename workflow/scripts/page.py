@@ -38,7 +38,7 @@ def shown(name, target, collected):
         target.get("remarks", {}).get(collected["budget"], "").strip(),
     ]
     for table in target.get("tables", []):
-        parts += [f"{table['caption'].strip()} {legend(table, results)}", numbers(table, results)]
+        parts += [f"{table['caption'].strip().rstrip('.')}. {legend(table, results)}", numbers(table, results)]
     if target.get("claims"):
         decisions = decide(target["claims"], target["tables"], results)
         parts += [
