@@ -38,7 +38,8 @@ def shown(name, target, collected):
         target.get("remarks", {}).get(collected["budget"], "").strip(),
     ]
     for table in target.get("tables", []):
-        parts += [f"{table['caption'].strip().rstrip('.')}. {legend(table, results)}", numbers(table, results)]
+        caption = table["caption"].strip().rstrip(".")
+        parts += [f"{caption}. {legend(table, results)}", numbers(table, results)]
     if target.get("claims"):
         decisions = decide(target["claims"], target["tables"], results)
         parts += [
