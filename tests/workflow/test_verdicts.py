@@ -74,10 +74,12 @@ def test_why_names_what_is_apart():
 
 
 @pytest.mark.parametrize(
-    ("budget", "word"), [({}, "measured"), ({"levels": "no GPU"}, "not reachable")]
+    ("table", "word"),
+    [(TABLE, "measured"), (TABLE | {"published": [["9"], [None]]}, "not reachable")],
 )
-def test_where_nothing_can_be_compared(budget, word):
-    assert verdict({"tables": [TABLE]}, budget, results([1.0], [0.0])).word == word
+def test_where_nothing_can_be_compared(table, word):
+    assert verdict({"tables": [table]}, {"levels": "x"}, results([1.0], [0.0])).word == word
+    assert verdict({"tables": [table]}, {}, []).word == word
 
 
 def test_columns_that_are_not_comparable_count_for_nothing():

@@ -103,41 +103,37 @@ def verdict(
     decisions = [d for d in decide(target.get("claims", []), tables, results) if not d.ours]
     against = [each.says for each in decisions if each.outcome == CONTRADICTED]
     undecided = [each.says for each in decisions if each.outcome == OPEN]
-    apart, compared = _apart(tables, results) if not levels else ([], 0)
+    pairs = list(_beside_published(tables, results))
+    compared = {} if levels else {name: near for name, near in pairs if near is not None}
+    apart = [name for name, near in compared.items() if not near]
     held = len(decisions) - len(against) - len(undecided)
     why = [f"{held} of {len(decisions)} claims hold"] if decisions else []
     why += [f"against: {'; '.join(against)}"] if against else []
     why += [f"not decided: {'; '.join(undecided)}"] if undecided else []
-    why += [f"{compared - len(apart)} of {compared} numbers agree"] if compared else []
+    why += [f"{len(compared) - len(apart)} of {len(compared)} numbers agree"] if compared else []
     why += [f"other numbers: {', '.join(apart)}"] if apart else []
     why += [f"numbers themselves not reachable in this budget: {levels}"] if levels else []
-    return Verdict(_word(decisions, against, undecided, apart, compared, levels), ". ".join(why))
+    if not decisions and not compared:
+        return Verdict("not reachable" if pairs else "measured", ". ".join(why))
+    return Verdict(_word(held, against or apart, undecided, compared, levels), ". ".join(why))
 
 
-def _apart(tables, results):
-    """Cells that are not what was published, and how many there are to compare."""
-    apart, compared = [], 0
+def _beside_published(tables, results):
+    """(name, whether ours agrees, None without ours) of every published number that counts."""
     for table in tables:
         rows = zip(table["rows"], cells(table, results), table.get("published", []), strict=False)
         for row, line, texts in rows:
             for column, ours, text in zip(table["columns"], line, texts, strict=False):
                 chosen = {**table, **row, **column}
-                if ours is None or text is None or chosen.get("compare") is False:
-                    continue
-                compared += 1
-                name = f"{row['label']} / {column['label']}"
-                near = agrees(ours, published(text), chosen.get("within", 0))
-                apart += [] if near else [name]
-    return apart, compared
+                if text is not None and chosen.get("compare") is not False:
+                    within = chosen.get("within", 0)
+                    near = None if ours is None else agrees(ours, published(text), within)
+                    yield f"{row['label']} / {column['label']}", near
 
 
-def _word(decisions, against, undecided, apart, compared, levels):
-    if not decisions and not compared:
-        return "not reachable" if levels else "measured"
-    if against or apart:
+def _word(held, against, undecided, compared, levels):
+    if against:
         return "differs"
-    if undecided and len(undecided) == len(decisions) and not compared:
-        return "not decided"
     if undecided:
-        return "partly reproduced"
+        return "partly reproduced" if held or compared else "not decided"
     return "reproduced in its claims" if levels else "reproduced"
