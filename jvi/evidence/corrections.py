@@ -15,6 +15,7 @@ from array_api_compat import device
 
 from jvi.evidence.arrays import Array, at_least, float64, float64_context, namespace
 from jvi.evidence.bounds import iwae, log_sum_exp, normalised_weights
+from jvi.evidence.debiased import sumo_tail
 from jvi.evidence.diagnostics import MIN_TAIL, pareto_k
 from jvi.evidence.jackknife import jackknife_coefficients
 
@@ -281,10 +282,6 @@ def _sumo_cut(uniform):
     if uniform > 1.0 / 80.0:
         return int(1.0 / uniform)
     return 80 + int(math.log(80.0 * uniform) / math.log(0.9))
-
-
-def sumo_tail(k):
-    return 1.0 / k if k < 80 else 0.9 ** (k - 80) / 80.0
 
 
 def _mean_of_groups(log_w, groups):

@@ -11,7 +11,6 @@ from typing import Any
 
 from jvi.evidence.arrays import Array, at_least, namespace
 from jvi.evidence.bounds import effective_sample_size
-from jvi.evidence.corrections import sumo_tail
 from jvi.evidence.jackknife import ZERO, jackknife_and_weights
 from jvi.evidence.pathwise import dreg
 from jvi.evidence.weights import (
@@ -23,7 +22,7 @@ from jvi.evidence.weights import (
     normalised_weights,
 )
 
-__all__ = ["jvi_model", "mlmc", "mlmc_levels", "sumo", "uniform_of"]
+__all__ = ["jvi_model", "mlmc", "mlmc_levels", "sumo", "sumo_tail", "uniform_of"]
 
 TURNS = 500 * (1 + math.sqrt(5))  # a nat; irrational, as floats lie on a grid
 
@@ -98,6 +97,11 @@ def sumo(
     value, weights = _of_prefixes(log_w, reached - after)
     used = xp.where(reached > 0, log_w, -math.inf)
     return value + 0.0 * uniform, Weights(weights, dreg(used, alpha=alpha, kl=kl)[1].path, None)
+
+
+def sumo_tail(k: int) -> float:
+    """P(T ≥ k) of the number T of terms (Luo et al. 2020)."""
+    return 1.0 / k if k < 80 else 0.9 ** (k - 80) / 80.0
 
 
 def _of_prefixes(log_w, factors):

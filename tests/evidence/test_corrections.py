@@ -13,8 +13,8 @@ from jvi.evidence.corrections import (
     delta_method,
     nested_jackknife,
     sumo,
-    sumo_tail,
 )
+from jvi.evidence.debiased import sumo_tail
 from jvi.evidence.jackknife import jackknife, jackknife_coefficients
 
 DRAWS = 40_000

@@ -71,7 +71,7 @@ TRAIN = [
     ("train --preset burda2016 --estimator dregg", 2, "--estimator: unknown estimator 'dregg'"),
     ("train --preset burda2016 --estimator elbo --vae-type vae", 2, "not both"),
     ("train --preset burda2016 --nhidden 5", 2, "--nhidden is mlp's hidden"),
-    ("train --schedule cosine", 2, "unknown schedule 'cosine': choose from constant, iwae"),
+    ("train --schedule cosine", 2, "unknown schedule 'cosine': choose from constant, decay, iwae"),
     ("train --schedule ''", 2, "--schedule is empty"),
     ("train --schedule iwae:epochs=7", 2, "iwae:epochs must be at least 8"),
     ("train --schedule iwae:epochs=x", 2, "iwae:epochs must be a whole number"),
