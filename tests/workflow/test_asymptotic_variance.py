@@ -31,6 +31,7 @@ def test_centred_data_have_no_mean():
     assert np.abs(host(link.mu.array)).max() < 0.06  # six deviations of what it was moved by
 
 
+@pytest.mark.slow
 def test_the_plain_set_up_is_that_of_gradient_snr(tmp_path):
     own, other = tmp_path / "own", tmp_path / "other"
     asymptotic_variance.main([*QUICK.split(), "-e", "iwae ovis:gamma=0", "-o", str(own)])

@@ -24,6 +24,7 @@ def data():
     return digits._replace(test=digits.test[:40])
 
 
+@pytest.mark.slow
 def test_the_elbo_is_that_of_another_evaluation_and_below_iwae(data):
     """By log-weights themselves, one sample at a time: another noise, so within errors."""
     link = build("iaf-resnet:depths=1,n-z=1,n-h=2", 64, stream(0, "initial parameters"))
@@ -51,6 +52,7 @@ def test_the_histogram_is_laplaces_rule(data):
     assert found["histogram"]["value"] != four["histogram"]["value"]
 
 
+@pytest.mark.slow
 def test_the_command_reads_a_trained_model(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     train.main(

@@ -129,6 +129,7 @@ def test_too_few_folds_are_refused():
         break_even(folds(0.0, 2))
 
 
+@pytest.mark.slow
 def test_the_command_measures_a_model(tmp_path):
     trained = jvi.train(
         "mlp:hidden=8,latent=2", datasets.load("digits"), "dreg", num_samples=4, epochs=1,

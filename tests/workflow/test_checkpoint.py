@@ -11,6 +11,7 @@ SHAPES = {"fc11": (5, 9), "fc12": (5, 5), "fc21": (2, 5), "fc22": (2, 5)}
 DECODER = {"fc31": (5, 2), "fc32": (5, 5), "fc4": (9, 5)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", [".pt", ".state.pt"])
 def test_both_endings_are_converted_and_again(ending, tmp_path, monkeypatch):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")

@@ -17,6 +17,7 @@ def test_the_definition_of_order_1_is_the_textbooks_jackknife():
     assert counted == 6
 
 
+@pytest.mark.slow
 def test_rows(tmp_path):
     line = f"--orders 1,3 --samples 8,64,128 --most 5000 --repeats 1 -o {tmp_path}/a"
     jackknife_times.main(line.split())

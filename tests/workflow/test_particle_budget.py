@@ -32,6 +32,7 @@ def test_every_split_spends_the_same():
         assert k + s == 10 and jvi.estimator(name).num_auxiliary == s
 
 
+@pytest.mark.slow
 def test_rows_are_those_of_gradient_snr(model, tmp_path):
     particle_budget.main([*OPTIONS.split(), "-o", str(tmp_path / "own"), model])
     found = json.loads((tmp_path / "own.json").read_text())
@@ -48,6 +49,7 @@ def test_rows_are_those_of_gradient_snr(model, tmp_path):
             assert row[key] == pytest.approx(float(theirs[key]))
 
 
+@pytest.mark.slow
 def test_auxiliary_draws_are_level_with_what_they_tend_to(model):
     """With many draws OVIS-MC has the variance of OVIS γ = 0 at the same K, but for noise."""
     both = [("a", "ovis:gamma=0", 20, 0), ("b", "ovis-mc:aux=400", 20, 400)]
