@@ -3,6 +3,7 @@
 import errno
 import glob
 import json
+import math
 import os
 import re
 import tempfile
@@ -20,6 +21,7 @@ __all__ = [
     "FULL",
     "append_text",
     "atomic_write",
+    "finite",
     "locked",
     "make_folders",
     "remove_leftovers",
@@ -65,17 +67,24 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write a file of JSON, whole or not at all.
+    """Write a file of JSON, whole or not at all; numbers that are not finite are null.
 
     Raises
     ------
-    ValueError
-        For numbers that are not finite.
     OSError
         As `atomic_write`.
     """
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
+
+
+def finite(value: Any) -> Any:
+    """`value`, of dicts and lists, with None for every number that is not finite."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cause(error, path):

@@ -323,15 +323,9 @@ def _write_json(path, rows, fits):
     for where, fitted in fits:
         row = dict(zip(("estimator", "parameters", "against"), where, strict=True))
         for ratio, (value, error) in fitted.items():
-            row[f"{ratio}_slope"] = _finite({"value": value, "samples": error})
+            row[f"{ratio}_slope"] = {"value": value, "samples": error}
         slopes.append(row)
-    write_json(path, [_finite(row) for row in rows] + slopes)
-
-
-def _finite(row):
-    from math import isfinite
-
-    return {k: None if isinstance(v, float) and not isfinite(v) else v for k, v in row.items()}
+    write_json(path, [*rows, *slopes])
 
 
 def _draw(path, points):

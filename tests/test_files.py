@@ -57,10 +57,9 @@ def test_what_fails_leaves_neither_file_nor_folder(tmp_path, error):
 
 def test_json_is_whole_or_not_at_all(tmp_path):
     path = tmp_path / "a.json"
-    write_json(path, {"a": [1, None]})
-    for wrong in (float("nan"), {"a": object()}):
-        with pytest.raises((ValueError, TypeError)):
-            write_json(path, wrong)
+    write_json(path, {"a": (1, float("nan"))})
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": [1, None]}
     assert list(tmp_path.iterdir()) == [path]
 

@@ -4,7 +4,6 @@ A row is a dict: `part` of the data, `measure`, `at` (draws of the weights, or a
 is gone), `value` and its standard error, `error`; nan is what cannot be known.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from jvi.assessment.tables import versions
 from jvi.datasets.table_file import Columns
 from jvi.datasets.tabular import Scaling
 from jvi.evidence.jackknife import MAX_ORDER
-from jvi.files import atomic_write
+from jvi.files import atomic_write, finite, write_json
 from jvi.spec import number_of
 from jvi.text import table
 
@@ -208,17 +207,10 @@ def _shown(value):
 
 def write_rows(prefix: str, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
     """PREFIX.json: the rows with what they are about; PREFIX.csv: the rows alone."""
-    known = [{key: _known(value) for key, value in row.items()} for row in rows]
-    report = {**about, "versions": versions(), "rows": known}
-    with atomic_write(f"{prefix}.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
+    write_json(f"{prefix}.json", {**about, "versions": versions(), "rows": list(rows)})
     with atomic_write(f"{prefix}.csv") as temporary:
         write_csv(temporary, KEYS, [[_cell(row[key]) for key in KEYS] for row in rows])
 
 
-def _known(value):
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _cell(value):
-    return "" if _known(value) is None else value
+    return "" if finite(value) is None else value

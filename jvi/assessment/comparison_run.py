@@ -1,6 +1,5 @@
 """One run of a comparison: train, resume what was interrupted, and measure what came out."""
 
-import math
 import platform
 import statistics
 from datetime import UTC, datetime
@@ -9,18 +8,20 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
-import chainer
 import numpy as np
 
-from jvi.assessment.evaluation import evaluations, standard_error
+from jvi.assessment.estimates import standard_error
+from jvi.assessment.evaluation import evaluations
 from jvi.assessment.experiments import Experiment, Run, settings_of
 from jvi.assessment.signal_to_noise import measure
 from jvi.assessment.tables import versions
+from jvi.compat.chainer7 import chainer
 from jvi.datasets import Dataset, observe_each
 from jvi.engine.random import stream
 from jvi.engine.threads import cores
 from jvi.evidence.arrays import host
 from jvi.evidence.estimators import estimator
+from jvi.files import finite
 from jvi.models import build
 from jvi.models.files import read_model, read_snapshot
 from jvi.models.model import Model
@@ -58,7 +59,7 @@ def made(each: Run, experiment: Experiment, data: Dataset, own: Path) -> dict[st
             if "finite" not in str(error):
                 raise
             found["diverged"] = str(error)
-    return _plain(found | _where())
+    return finite(found | _where())
 
 
 def _where():
@@ -205,12 +206,3 @@ def _mean(name, values, errors):
         f"{name}_images": standard_error(values),
         f"{name}_samples": float(np.linalg.norm(errors) / len(errors)),
     }
-
-
-def _plain(value):
-    """For JSON: numbers that are not finite as None."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -20,6 +20,13 @@ def test_its_rows_are_the_first_of_each_part(tmp_path):
     assert sizes == {"dataset": "digits", "train": 50, "validation": 7, "test": 7}
 
 
+def test_validation_may_have_other_rows_than_test(tmp_path):
+    cut_data.main(f"--images 30 --validation-images 5 --test-images 7 -o {tmp_path}/cut".split())
+    cut = datasets.load(str(tmp_path / "cut.npz"))
+    np.testing.assert_array_equal(cut.validation, datasets.load("digits").validation[:5])
+    assert len(cut.train) == 30 and len(cut.test) == 7
+
+
 def test_grey_images_are_still_drawn_anew(tmp_path):
     grey = np.random.default_rng(0).random((60, 16), dtype=np.float32)
     np.savez(tmp_path / "grey.npz", train=grey[:40], validation=grey[40:50], test=grey[50:])

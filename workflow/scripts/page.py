@@ -11,7 +11,7 @@ from cells import cells
 from docopt import docopt
 from results import read_collected
 from targets import figures_of, read
-from verdicts import decide, verdict
+from verdicts import verdict
 
 from jvi.cli import command
 from jvi.files import atomic_write
@@ -39,12 +39,12 @@ def shown(name, target, collected):
     ]
     for table in target.get("tables", []):
         caption = table["caption"].strip().rstrip(".")
-        parts += [f"{caption}. {legend(table, results)}", numbers(table, results)]
-    if target.get("claims"):
-        decisions = decide(target["claims"], target["tables"], results)
+        found = cells(table, results)
+        parts += [f"{caption}. {legend(table, found)}", numbers(table, found)]
+    if said.decisions:
         parts += [
             "Claims, and what these numbers say to them:",
-            markdown(["claim", "", "first less second"], map(_claim, decisions)),
+            markdown(["claim", "", "first less second"], map(_claim, said.decisions)),
         ]
     for file, figure in figures_of(target, name).items():
         parts.append(f"![{figure['caption'].strip()}]({file}.png)\n\n{figure['caption'].strip()}")
@@ -61,11 +61,11 @@ def markdown(header, rows):
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
-def numbers(table, results):
-    """Ours, and in italics what was published."""
+def numbers(table, found):
+    """Ours, as `cells` found them, and in italics what was published."""
     printed = table.get("published", [[]] * len(table["rows"]))
     rows = []
-    for row, line, texts in zip(table["rows"], cells(table, results), printed, strict=True):
+    for row, line, texts in zip(table["rows"], found, printed, strict=True):
         texts = [*texts, *[None] * (len(line) - len(texts))]
         if all(each is None for each in (*line, *texts)):
             continue  # of another budget
@@ -87,9 +87,9 @@ def _ours(cell, digits):
     )
 
 
-def legend(table, results):
+def legend(table, cells_of_rows):
     """What the numbers behind ± are."""
-    found = [each for row in cells(table, results) for each in row if each is not None]
+    found = [each for row in cells_of_rows for each in row if each is not None]
     kinds = []
     if any(each.seeds is not None for each in found):
         count = max(len(each.by_seed) for each in found)

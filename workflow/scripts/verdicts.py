@@ -23,10 +23,11 @@ class Decision(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """In a word and in a sentence."""
+    """In a word and in a sentence; and what became of every claim, ours among them."""
 
     word: str
     why: str
+    decisions: list[Decision]
 
 
 def decide(
@@ -100,7 +101,8 @@ def verdict(
     """
     results = list(results)
     tables, levels = target.get("tables", []), budget.get("levels")
-    decisions = [d for d in decide(target.get("claims", []), tables, results) if not d.ours]
+    every = decide(target.get("claims", []), tables, results)
+    decisions = [each for each in every if not each.ours]
     against = [each.says for each in decisions if each.outcome == CONTRADICTED]
     undecided = [each.says for each in decisions if each.outcome == OPEN]
     pairs = list(_beside_published(tables, results))
@@ -114,8 +116,9 @@ def verdict(
     why += [f"other numbers: {', '.join(apart)}"] if apart else []
     why += [f"numbers themselves not reachable in this budget: {levels}"] if levels else []
     if not decisions and not compared:
-        return Verdict("not reachable" if pairs else "measured", ". ".join(why))
-    return Verdict(_word(held, against or apart, undecided, compared, levels), ". ".join(why))
+        return Verdict("not reachable" if pairs else "measured", ". ".join(why), every)
+    word = _word(held, against or apart, undecided, compared, levels)
+    return Verdict(word, ". ".join(why), every)
 
 
 def _beside_published(tables, results):

@@ -104,7 +104,7 @@ def measured(link, x, estimators, samples, repeats, seed, quiet=True):
 
 def _numbers(noise):
     kept = "snr", "snr_error", "variance", "magnitude"
-    return {name: _finite(getattr(noise, name)) for name in kept}
+    return {name: float(getattr(noise, name)) for name in kept}
 
 
 def slopes(rows):
@@ -119,15 +119,11 @@ def slopes(rows):
     return found
 
 
-def _finite(value):
-    return float(value) if math.isfinite(value) else None
-
-
 def _printed(rows, samples):
     lines = {}
     for row in rows:
         snr, error = row["snr"], row["snr_error"]
-        cell = "-" if snr is None or error is None else f"{snr:.4f} ± {error:.4f}"
+        cell = "-" if math.isnan(snr + error) else f"{snr:.4f} ± {error:.4f}"
         lines.setdefault((row["estimator"], row["parameters"]), []).append(cell)
     header = ["SNR", "parameters", *(f"K = {k}" for k in samples)]
     return [[*key, *cells] for key, cells in lines.items()], header

@@ -28,7 +28,6 @@ snr, its standard error, the mean variance of a component of the gradient, and t
 processor time that a gradient took.
 """
 
-import math
 from time import process_time
 
 from jvi.cli import (
@@ -95,12 +94,8 @@ def measured(prefix, splits, repeats, points, seed):
         )["inference"]
         spent = 1e3 * (process_time() - start) / gradients
         row = {"series": line, "estimator": name, "K": k, "S": s, "milliseconds": spent}
-        rows.append(row | {key: _finite(getattr(noise, key)) for key in KEPT})
+        rows.append(row | {key: float(getattr(noise, key)) for key in KEPT})
     return rows
-
-
-def _finite(value):
-    return float(value) if math.isfinite(value) else None
 
 
 if __name__ == "__main__":
