@@ -14,7 +14,7 @@ rule collect:
     output:
         f"{RESULTS}/{BUDGET}/{{target}}.json",
     params:
-        of=lambda w: digest(catalogue.read(w.target)["budgets"][BUDGET], *JOBS[w.target]),
+        of=lambda w: digest(read(w.target)["budgets"][BUDGET], *JOBS[w.target]),
     localrule: True
     shell:
         "{PYTHON:q} {SCRIPTS:q}/collect.py {wildcards.target} {BUDGET} {output:q} {input:q}"

@@ -2,7 +2,7 @@
 
 
 def data_of(target):
-    values = catalogue.read(target)
+    values = read(target)
     budget = catalogue.budget_of(values, target, BUDGET)
     return [f"{WORK}/data/{each}.json" for each in catalogue.datasets_of(values, budget)]
 

@@ -8,7 +8,7 @@ rule figure:
         f"{PAGES}/{{figure}}.png",
     params:
         target=lambda w: FIGURES[w.figure],
-        of=lambda w: digest(catalogue.read(FIGURES[w.figure])["figures"]),
+        of=lambda w: digest(read(FIGURES[w.figure])["figures"]),
     localrule: True
     shell:
         "{PYTHON:q} {SCRIPTS:q}/figure.py {params.target} {wildcards.figure} {input:q} {output:q}"

@@ -8,7 +8,7 @@ rule page:
     output:
         f"{PAGES}/{{target}}.md",
     params:
-        of=lambda w: digest(catalogue.read(w.target)),
+        of=lambda w: digest(read(w.target)),
     localrule: True
     shell:
         "{PYTHON:q} {SCRIPTS:q}/page.py {wildcards.target} {input.collected:q} {output:q}"
@@ -20,7 +20,7 @@ rule index:
     output:
         f"{PAGES}/index.md",
     params:
-        of=digest(*map(catalogue.read, catalogue.names())),
+        of=digest(*map(read, catalogue.names())),
     localrule: True
     shell:
         "{PYTHON:q} {SCRIPTS:q}/index.py {RESULTS:q} {output:q}"
