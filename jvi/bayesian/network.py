@@ -1,15 +1,10 @@
-"""Bayesian neural networks as estimators of scikit-learn.
-
-A distribution over all weights is fitted instead of weights (Blundell et al. 2015), so predictions
-say how sure they are, and a network has an evidence that networks can be chosen by.
-"""
+"""What Bayesian networks of numbers and of classes share as estimators of scikit-learn."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jvi.assessment.network_evidence import NetworkEvidence, annealed, importance
@@ -20,17 +15,15 @@ from jvi.assessment.predictive import (
     draw_weights,
     predict,
 )
-from jvi.datasets.tabular import BINARY, CLASSIFICATION, REGRESSION, scaling_of
 from jvi.engine.random import stream
 from jvi.evidence.arrays import host
 from jvi.models import BayesMLP, of_spec
 from jvi.models.model import Model
-from jvi.spec import LEARNED
 from jvi.training.fit import fit
 from jvi.training.network import network_objective
 from jvi.training.trainer import Settings
 
-__all__ = ["BayesianMLPClassifier", "BayesianMLPRegressor", "LogEvidence"]
+__all__ = ["BayesianMLP", "LogEvidence"]
 
 NARROW = 400  # times narrower than the wide part of the prior "mixture" is the other
 
@@ -50,6 +43,12 @@ class LogEvidence(NamedTuple):
         Draws from q, or annealed chains.
     doubts : tuple of str
         Why not to believe the value, in sentences; empty where nothing speaks against it.
+
+    Examples
+    --------
+    >>> from jvi.bayesian import LogEvidence
+    >>> LogEvidence(-15.4893, 0.0031, 985.8, 0.2, 1000, ())
+    -15.489 ± 0.003 nats (ESS 985.8)
     """
 
     value: float
@@ -64,7 +63,7 @@ class LogEvidence(NamedTuple):
         return "\n  ".join([line, *self.doubts])
 
 
-class _BayesianMLP(BaseEstimator):
+class BayesianMLP(BaseEstimator):
     """What classifier and regressor share."""
 
     def __init__(
@@ -100,7 +99,22 @@ class _BayesianMLP(BaseEstimator):
 
     @property
     def model_(self) -> Model:
-        """The network as a `jvi.Model`, in the units that `scaling_` undoes; a copy."""
+        """The network as a `jvi.Model`, in the units that `scaling_` undoes; a copy.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import jvi
+        >>> X, y = np.arange(10.0)[:, None], 2.0 * np.arange(10.0)
+        >>> network = jvi.BayesianMLPRegressor(hidden=(), noise=1.0, epochs=100).fit(X, y)
+        >>> network.model_.num_latent  # weights: a slope and an intercept
+        2
+        """
         check_is_fitted(self)
         link = of_spec(self.spec_)
         for name, parameter in link.namedparams():
@@ -115,20 +129,71 @@ class _BayesianMLP(BaseEstimator):
         Parameters
         ----------
         X : array, shape (B, F)
+            Features.
         y : array, shape (B,), optional
             Targets to have log-densities of.
         level : float
             Probability of a regression's intervals.
+
+        Returns
+        -------
+        NumberPredictions or ClassPredictions
+            Of a regression mean, standard deviations and interval, in the target's unit; of a
+            classification probabilities and entropies, in nats.
+
+        Raises
+        ------
+        ValueError
+            For data that do not fit, or an impossible level.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import jvi
+        >>> X, y = np.arange(10.0)[:, None], 2.0 * np.arange(10.0)
+        >>> network = jvi.BayesianMLPRegressor(hidden=(), noise=1.0, epochs=100).fit(X, y)
+        >>> found = network.predictive(X)
+        >>> bool(np.allclose(found.std**2, found.data_std**2 + found.weight_std**2))
+        True
         """
         X, numbers = self._checked(X, y)
         about = {"level": level, "seed": self.seed, "scaling": self.scaling_}
         return predict(self.model_, X, numbers, self.num_predictions, **about)
 
     def sample(self, X: Any = None, num_draws: int = 1, seed: int = 0) -> np.ndarray:
-        """Targets of the rows of X from their predictive distribution, shape (num_draws, B).
+        """Draws from the predictive distribution, or of the weights.
 
-        Those of a draw have the same weights. Without X the weights themselves, from q, shape
-        (num_draws, P): of every layer W (inputs, units), then its biases.
+        Parameters
+        ----------
+        X : array, shape (B, F), optional
+            Features. Without them the weights themselves are drawn, from q.
+        num_draws : int
+            How many; the targets of a draw have the same weights.
+        seed : int
+            Of the draws.
+
+        Returns
+        -------
+        numpy.ndarray, shape (num_draws, B) or (num_draws, P)
+            Targets, or weights: of every layer W (inputs, units), then its biases.
+
+        Raises
+        ------
+        ValueError
+            For data that do not fit, or no draws.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import jvi
+        >>> X, y = np.arange(10.0)[:, None], 2.0 * np.arange(10.0)
+        >>> network = jvi.BayesianMLPRegressor(hidden=(), noise=1.0, epochs=100).fit(X, y)
+        >>> network.sample(X, num_draws=3).shape, network.sample(num_draws=3).shape
+        ((3, 10), (3, 2))
         """
         if X is None:
             return draw_weights(self.model_, num_draws, seed)
@@ -156,7 +221,9 @@ class _BayesianMLP(BaseEstimator):
         Parameters
         ----------
         X : array, shape (B, F)
+            Features.
         y : array, shape (B,)
+            Targets.
         method : str
             "iwae" and "jvi" (IWAE without the first terms of its bias) sample weights from q: they
             are fast, and too small, as `doubts` then says, where q is far from the posterior, as
@@ -169,13 +236,33 @@ class _BayesianMLP(BaseEstimator):
         num_temps : int
             Temperatures, for "ais": twice as many take twice the time, and leave less bias.
         seed : int
+            Of the draws.
         progress : bool
             Show a progress bar after two seconds.
+
+        Returns
+        -------
+        LogEvidence
+            Value and error, in nats, and what speaks against them.
 
         Raises
         ------
         ValueError
             For an unknown method, or impossible numbers.
+        sklearn.exceptions.NotFittedError
+            Before `fit`.
+
+        Examples
+        --------
+        Of Bayesian linear regression the evidence is known, here -15.49 nats:
+
+        >>> import numpy as np
+        >>> import jvi
+        >>> X, y = np.arange(10.0)[:, None], 2.0 * np.arange(10.0)
+        >>> network = jvi.BayesianMLPRegressor(hidden=(), noise=1.0, epochs=100).fit(X, y)
+        >>> found = network.log_evidence(X, y)
+        >>> abs(found.value + 15.49) < 0.05
+        True
         """
         if method not in ("iwae", "jvi", "ais"):
             raise ValueError(f"unknown method {method!r}: choose from iwae, jvi, ais")
@@ -248,174 +335,3 @@ class _BayesianMLP(BaseEstimator):
             return validate_data(self, X, dtype=np.float64, reset=False), None
         X, y = validate_data(self, X, y, dtype=np.float64, reset=False)
         return X, self._numbers(y)
-
-
-class BayesianMLPRegressor(RegressorMixin, _BayesianMLP):
-    """Regression with Gaussian noise, by a perceptron whose weights are uncertain.
-
-    Features and target are standardised before, constant features left out of account; results
-    are in the target's own unit.
-
-    Parameters
-    ----------
-    hidden : int or sequence of int
-        Units of each hidden layer; () for Bayesian linear regression.
-    activation : str
-        "relu" or "tanh".
-    noise : float or "learned"
-        Standard deviation of the noise, in the target's unit. Learned, one value is found.
-    prior : str
-        Of the weights: "normal", N(0, prior_scale²), or "mixture", in equal parts N(0,
-        prior_scale²) and N(0, (prior_scale / 400)²).
-    prior_scale : float
-        For standardised data.
-    estimator : str
-        Of the gradient: NAME[:key=value,…] of `jvi.estimator`: "elbo", "iwae", "dreg", "jvi".
-    num_samples : int
-        K, draws of the weights in a step.
-    epochs, batch_size : int
-        Passes over the rows, and rows of a step: what counts is the number of steps.
-    learning_rate : float
-        Adam's at first; it falls in a line to a hundredth.
-    kl_weighting : str
-        How minibatches share the divergence from the prior: "uniform" or "blundell".
-    perturbation : str
-        "shared", or, for "elbo", weights drawn afresh for every row: "local" or "flipout".
-    num_predictions : int
-        S, draws of the weights that predictions are averaged over.
-    seed : int
-        Of everything random: the same seed gives the same numbers.
-
-    Attributes
-    ----------
-    model_ : jvi.Model
-        For standardised data; a copy.
-    scaling_ : jvi.datasets.tabular.Scaling
-        What data are standardised by.
-    noise_ : float
-    loss_curve_ : numpy.ndarray, shape (epochs,)
-        Minus the bound that the estimator follows, in nats, for all rows and the target's unit.
-    spec_ : str
-        Name and options of the network.
-    parameters_ : dict of str to numpy.ndarray
-        Of the network.
-
-    Examples
-    --------
-    >>> regressor = BayesianMLPRegressor(hidden=(20,)).fit(X, y)  # doctest: +SKIP
-    >>> mean, std = regressor.predict(X, return_std=True)  # doctest: +SKIP
-    """
-
-    def __init__(
-        self,
-        hidden: int | Sequence[int] = (50,),
-        *,
-        activation: str = "relu",
-        noise: float | str = LEARNED,
-        prior: str = "normal",
-        prior_scale: float = 1.0,
-        estimator: str = "elbo",
-        num_samples: int = 4,
-        epochs: int = 500,
-        batch_size: int = 100,
-        learning_rate: float = 0.05,
-        kl_weighting: str = "uniform",
-        perturbation: str = "shared",
-        num_predictions: int = 100,
-        seed: int = 0,
-    ):
-        super().__init__(
-            hidden,
-            activation=activation,
-            prior=prior,
-            prior_scale=prior_scale,
-            estimator=estimator,
-            num_samples=num_samples,
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            kl_weighting=kl_weighting,
-            perturbation=perturbation,
-            num_predictions=num_predictions,
-            seed=seed,
-        )
-        self.noise = noise
-
-    def fit(self, X: Any, y: Any) -> "BayesianMLPRegressor":
-        """Fit the distribution of the weights to rows of features, (B, F), and targets, (B,)."""
-        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2)
-        y = y.astype(np.float64)
-        self.scaling_ = scaling_of(X, y, REGRESSION, keep_constant=True)
-        if isinstance(self.noise, str) and self.noise != LEARNED:
-            raise ValueError(f"noise must be a number or {LEARNED!r}, not {self.noise!r}")
-        noise = self.noise if self.noise == LEARNED else self.noise / self.scaling_.target_scale
-        return self._fit(X, y, REGRESSION, noise=noise)
-
-    def predict(self, X: Any, return_std: bool = False) -> Any:
-        """Means of the targets, (B,); with `return_std` their standard deviations, too.
-
-        Those are of a target, noise included; `predictive` has both parts, and intervals.
-        """
-        found = self.predictive(X)
-        return (found.mean, found.std) if return_std else found.mean
-
-    @property
-    def noise_(self) -> float:
-        """Standard deviation of the noise, in the unit of the target."""
-        return float(self.scaling_.deviation(self.model_.link.noise))
-
-    def _numbers(self, y):
-        return np.asarray(y, np.float64)
-
-    def _named(self, drawn):
-        return drawn
-
-
-class BayesianMLPClassifier(ClassifierMixin, _BayesianMLP):
-    """Classification by a perceptron whose weights are uncertain: logistic, or softmax from three.
-
-    Parameters, and attributes but for `noise_`, are those of `BayesianMLPRegressor`, without the
-    noise. With hidden=() it is Bayesian logistic regression.
-
-    Attributes
-    ----------
-    classes_ : numpy.ndarray, shape (C,)
-    """
-
-    def fit(self, X: Any, y: Any) -> "BayesianMLPClassifier":
-        """Fit the distribution of the weights to rows of features, (B, F), and classes, (B,)."""
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
-        check_classification_targets(y)
-        self.classes_, numbers = np.unique(y, return_inverse=True)
-        count = len(self.classes_)
-        if count < 2:
-            raise ValueError(f"y has one class only, {self.classes_[0]}: there must be two")
-        task = BINARY if count == 2 else CLASSIFICATION
-        self.scaling_ = scaling_of(X, numbers, task, keep_constant=True)
-        return self._fit(X, numbers, task, classes=count)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """The most probable class of each row, (B,)."""
-        numbers = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[numbers]
-
-    def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities of `classes_`, (B, C), averaged over draws of the weights."""
-        return self.predictive(X).probabilities
-
-    def predict_log_proba(self, X: Any) -> np.ndarray:
-        """Their logarithms."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X))
-
-    def _numbers(self, y):
-        places = np.clip(np.searchsorted(self.classes_, y), 0, len(self.classes_) - 1)
-        unknown = self.classes_[places] != y
-        if unknown.any():
-            raise ValueError(
-                f"y has a class that the network was not fitted to: {y[unknown.argmax()]}"
-            )
-        return places
-
-    def _named(self, drawn):
-        return self.classes_[drawn.astype(int)]
