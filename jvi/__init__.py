@@ -1,7 +1,8 @@
 """Jackknife variational inference on Chainer, NumPy 2 and CuPy.
 
 The names below are the public interface. Those that work on plain arrays of log-weights (`elbo`,
-`iwae`, `jackknife`, `estimator`, …) need no Chainer; the others import it when first used.
+`iwae`, `jackknife`, `estimator`, `summary`, …) need no Chainer; the others import it when first
+used.
 """
 
 from importlib import import_module
@@ -13,7 +14,10 @@ from jvi.evidence.jackknife import jackknife, jackknife_weights
 
 if TYPE_CHECKING:
     from jvi.assessment import ais
-    from jvi.assessment.evaluation import Evaluation, evaluate
+    from jvi.assessment.estimates import Evaluation
+    from jvi.assessment.evaluation import evaluate
+    from jvi.assessment.paired import compare
+    from jvi.assessment.summary import summary
     from jvi.bayesian import BayesianMLPClassifier, BayesianMLPRegressor
     from jvi.datasets import Dataset
     from jvi.datasets import load as load_dataset
@@ -32,6 +36,7 @@ __all__ = [
     "Model",
     "Weights",
     "ais",
+    "compare",
     "corrections",
     "dataset",
     "diagnostics",
@@ -44,6 +49,7 @@ __all__ = [
     "load",
     "load_dataset",
     "model",
+    "summary",
     "train",
 ]
 
@@ -54,9 +60,10 @@ _LAZY = {
     "BayesianMLPClassifier": ("jvi.bayesian", "BayesianMLPClassifier"),
     "BayesianMLPRegressor": ("jvi.bayesian", "BayesianMLPRegressor"),
     "Dataset": ("jvi.datasets", "Dataset"),
-    "Evaluation": ("jvi.assessment.evaluation", "Evaluation"),
+    "Evaluation": ("jvi.assessment.estimates", "Evaluation"),
     "Model": ("jvi.models.model", "Model"),
     "ais": ("jvi.assessment.ais", ""),
+    "compare": ("jvi.assessment.paired", "compare"),
     "corrections": ("jvi.evidence.corrections", ""),
     "dataset": ("jvi.datasets", "of_arrays"),
     "diagnostics": ("jvi.evidence.diagnostics", ""),
@@ -64,6 +71,7 @@ _LAZY = {
     "load": ("jvi.models.model", "load"),
     "load_dataset": ("jvi.datasets", "load"),
     "model": ("jvi.models.model", "model"),
+    "summary": ("jvi.assessment.summary", "summary"),
     "train": ("jvi.training.train", "train"),
 }
 

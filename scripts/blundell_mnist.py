@@ -156,7 +156,7 @@ def _scored(pruned, epoch):
 
 
 def _plain(train, test, classes, request, name=PLAIN, dropout=0.0):
-    from jvi.assessment.evaluation import standard_error
+    from jvi.assessment.estimates import standard_error
     from jvi.engine.random import stream
     from jvi.models.bayes_mlp import hidden_sizes
     from jvi.training.perceptron import Perceptron, error_of, fitted

@@ -1,7 +1,8 @@
-"""Estimate the log-likelihood of a trained model on test sets.
+"""Estimate the log-likelihood of a trained model on test sets, or from log-weights in a file.
 
 Usage:
   evaluate.py [options] <modelprefix>
+  evaluate.py [options] --log-weights <file>
   evaluate.py (-h | --help)
 
 Options:
@@ -16,11 +17,12 @@ Options:
   -E <evaltypes>, --eval <evaltypes>
                                Estimates, separated by commas: "vae" (ELBO, analytic KL), "elbo"
                                (sampled), "iwae", "iwae++" (JVI of order 1), "jvi", "jvi-M" (of
-                               order M), "is" or "ais" [default: iwae].
+                               order M), "is" or "ais" [default: iwae]. Of log-weights elbo,iwae,jvi
+                               unless given, without "vae", "is" and "ais".
   --jvi-order <orders>         Orders of "jvi", separated by commas; zero is IWAE [default: 1].
   -s <samples>, --samples <samples>
                                Numbers of samples per image, separated by commas; smaller ones are
-                               the first of the largest [default: 64].
+                               the first of the largest [default: 64]. Of log-weights all.
   -b <batchsize>, --batchsize <batchsize>
                                At most so many images are worked on at a time; the result does not
                                depend on it [default: 4096].
@@ -40,7 +42,8 @@ Options:
   --bdmc                       Also bracket log p(x) of data simulated from the model (100 images,
                                or --images) between forward and reverse annealing.
   --table <prefix>             Write the table to <prefix>.json and .csv; by default to
-                               MODEL.evaluation, or MODEL.evaluation-2, … where that exists.
+                               MODEL.evaluation, or MODEL.evaluation-2, … where that exists (of
+                               log-weights FILE.evaluation, FILE without its ending).
   --resultfile <resultfile>    Append mean, standard error and seconds to this file, separated by
                                commas; "+" names it PREFIX.test.perf.
   -m <measures>, --measures <measures>
@@ -49,7 +52,14 @@ Options:
                                "active-units" (of each stochastic layer) or "l2-errors" (distances
                                of q(z|x) and the prior from the true ones, where these are known).
   --logw <logwdata.mat>        Write log-weights of the first 256 images, drawn for this file, in
-                               MATLAB's format.
+                               MATLAB's format; or in NumPy's, as log_w, where the name ends in
+                               .npz, which --log-weights reads.
+  --log-weights <file>         Evaluate log-weights in place of a model: an .npz, .npy or .csv file
+                               of K samples (rows) of each of N data points (columns). Options that
+                               have an effect then: -E, --jvi-order, -s, --name, --table,
+                               and --per-image, --overwrite, --quiet.
+  --name <name>                Of the array in that file; by default log_w, logw or log_weights, or
+                               the only one.
   --per-image <file.npz>       Write what the table is made of, image by image (of the last
                                replication): its number, all values and their sampling errors,
                                effective sample size and Pareto k, and for the jackknife whether to
@@ -91,6 +101,7 @@ from jvi.cli import (
     seed,
 )
 from jvi.scripts.on_ranks import on_ranks
+from jvi.scripts.written import write_arrays, write_table
 
 LOGW_IMAGES = 256
 SIMULATED_IMAGES = 100  # for --bdmc
@@ -179,6 +190,9 @@ class TestSet(NamedTuple):
 @command
 def main(argv=None):
     arguments, given = arguments_of(__doc__, argv)
+    if arguments["--log-weights"] is not None:
+        return _of_log_weights(arguments, given)
+    check_effects(given, ["--name"], False, "--log-weights")
     with asked():
         request = _request(arguments)
     _check_effects(arguments, given)
@@ -206,6 +220,20 @@ def main(argv=None):
                 _write_per_image(arrays, len(tests[0].x), request)
     finally:
         _print(lines)
+
+
+def _of_log_weights(arguments, given):
+    """The other usage: no model."""
+    from jvi.scripts import log_weights
+
+    if "--eval" not in given:
+        arguments["--eval"] = log_weights.BOUNDS
+    with asked():
+        typed = {**arguments, **_typed(arguments)}
+    check_effects(
+        given, ["--jvi-order"], "jvi" in arguments["--eval"].split(","), '"jvi" in --eval'
+    )
+    log_weights.evaluate_file(typed, given)
 
 
 def _writes(request):
@@ -445,6 +473,7 @@ def _evaluate(model, x, request, replication, lines, label):
     """
     from jvi.assessment import ais, evaluation, exact
     from jvi.assessment.rows import rows
+    from jvi.assessment.tables import result_lines
 
     shared = {"seed": request.seed, "replication": replication, "progress": not request.quiet}
     # The ELBO and IWAE for the KL divergence.
@@ -460,7 +489,7 @@ def _evaluate(model, x, request, replication, lines, label):
         if hasattr(model.link, "log_evidence"):
             results += _timed(lambda: [exact.evaluation(model, x)])
     finally:
-        lines += _lines(rows(results, request.names), label)
+        lines += result_lines(rows(results, request.names), label)
     return results
 
 
@@ -472,15 +501,6 @@ def _timed(function, *arguments, **options):
     results = function(*arguments, **options)
     seconds = perf_counter() - start
     return [(result, seconds) for result in results]
-
-
-def _lines(rows, label):
-    """In the original's format, with the name of the data set where there are several."""
-    return [
-        f"{row['mean']:.8f} +/- {row['standard_error']:.8f} "
-        f"# logp({row['estimate']}) {row['num_samples']} {label}".rstrip()
-        for row in rows
-    ]
 
 
 def _print(lines):
@@ -540,22 +560,9 @@ def _report(files, reports, request):
     about |= {"versions": tables.versions()} | merged(reports, files.meta.get("--dataset"))
     if len(reports) > 1 and not request.quiet:
         print(tables.crossed(*cross(reports, request.names), about["trained_on"]))
-    written = _write_table(about, files.prefix, request.table)
+    written = write_table(about, files.prefix, request.table)
     if not request.quiet:
         print(written)
-
-
-def _write_table(report, prefix, wanted):
-    """Write JSON and CSV; where, or why not, as a line."""
-    from jvi.assessment import tables
-
-    if wanted:
-        tables.write(wanted, report)
-        return f"table: {wanted}.json and .csv"
-    try:
-        return f"table: {tables.write_beside(prefix, report)}.json and .csv"
-    except OSError as error:
-        return f"note: the table is not written ({error.strerror}); name another place with --table"
 
 
 def _write_log_weights(model, x, request):
@@ -563,22 +570,18 @@ def _write_log_weights(model, x, request):
 
     from jvi.engine.random import stream
     from jvi.evidence.arrays import host
-    from jvi.files import atomic_write
 
     rng = stream(request.seed, "log-weight file")
     log_w = host(model.log_weights(x, max(request.counts), rng))
-    with atomic_write(request.log_weights) as temporary, open(temporary, "wb") as file:
-        savemat(file, {"logw": log_w})
+    if request.log_weights.lower().endswith(".npz"):
+        write_arrays(request.log_weights, {"log_w": log_w})
+    else:
+        write_arrays(request.log_weights, {"logw": log_w}, savemat)
 
 
 def _write_per_image(arrays, count, request):
-    import numpy as np
-
-    from jvi.files import atomic_write
-
-    arrays = {"image": _images(count, request, request.reps - 1)} | arrays
-    with atomic_write(request.per_image) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **arrays)
+    images = _images(count, request, request.reps - 1)
+    write_arrays(request.per_image, {"image": images} | arrays)
 
 
 if __name__ == "__main__":

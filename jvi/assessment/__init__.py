@@ -1,3 +1,5 @@
-"""What a trained model is worth: evaluation, annealing, tables, reports and plots."""
+"""What a trained model is worth: evaluation, annealing, tables, reports and plots.
 
-from jvi.compat import chainer7  # noqa: F401  first: with it Chainer can be imported
+What works on log-weights alone (`estimates`, `rows`, `tables`, `summary`, …) imports no Chainer;
+every other module takes it from `jvi.compat.chainer7`, with which it can be imported.
+"""

@@ -1,10 +1,10 @@
 """Annealed importance sampling (Neal 2001) by Hamiltonian Monte Carlo.
 
-Between a start, q(z|x) or the prior, and the joint p(x, z) lie the densities (docs/ais.md)
+Between a start, q(z|x) or the prior, and the joint p(x, z) lie the densities (docs/ais.md) ::
 
     log f_b(z) = (1 - b) log f_0(z) + b log p(x, z),        0 = b_0 < b_1 < .. < b_T = 1,
 
-and a chain from the start that moves by a kernel which leaves f_b_t alone has the log-weight
+and a chain from the start that moves by a kernel which leaves f_b_t alone has the log-weight ::
 
     log w = Σ_{t=1}^T (b_t - b_{t-1}) [log p(x, z_{t-1}) - log f_0(z_{t-1})],    E[w] = p(x).
 """
@@ -15,14 +15,15 @@ from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any, NamedTuple
 
-import chainer
 import numpy as np
 from tqdm import tqdm
 
 from jvi.assessment.block import Settings, annealed_block
-from jvi.assessment.evaluation import Evaluation, agree, sampling_error, summarise
+from jvi.assessment.estimates import STARTS, Evaluation, sampling_error, summarise
+from jvi.assessment.evaluation import agree
 from jvi.assessment.flat import flatten, leaves
 from jvi.assessment.temperatures import SCHEDULES, tuning_transitions
+from jvi.compat.chainer7 import chainer
 from jvi.engine.devices import rows_at_once
 from jvi.engine.random import PointSource
 from jvi.engine.ranks import ranks
@@ -33,9 +34,6 @@ from jvi.evidence.diagnostics import pareto_k
 from jvi.models.protocol import LatentVariableModel, lacking, points
 
 __all__ = ["STARTS", "AnnealedSamples", "ais", "check_request", "evaluations"]
-
-# Estimates of log p(x), and whether their chains start from the prior.
-STARTS = {"ais": False, "ais-prior": True}
 
 MAX_ROWS = 2**16  # chains moved in one call: 1.5 GB on a GPU at the paper's sizes
 
@@ -51,6 +49,16 @@ class AnnealedSamples(NamedTuple):
         Share of accepted transitions; nan where there were none.
     step_size : numpy.ndarray, shape (N,)
         Of the leapfrog integrator, averaged over temperatures.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> rng = np.random.default_rng(0)
+    >>> model = jvi.model("gaussian-toy", jvi.dataset(rng.standard_normal((20, 2))))
+    >>> samples = jvi.ais.ais(model, np.zeros((3, 2)), num_chains=4, num_temps=1)
+    >>> samples.log_w.shape, samples.acceptance  # with one temperature no chain moves
+    ((4, 3), array([nan, nan, nan]))
     """
 
     log_w: np.ndarray
@@ -86,6 +94,7 @@ def ais(
     model : jvi.Model
         Its z must be continuous; the start must have a density and draws.
     x : array, shape (N, …)
+        Observed data points.
     num_chains : int
         K, chains per data point.
     num_temps : int
@@ -109,11 +118,26 @@ def ais(
         Exact draws from p(z|x): anneal from them back to the start, and return the log-weights of
         that way with the opposite sign. Then E[1/w] = 1/p(x).
 
+    Returns
+    -------
+    AnnealedSamples
+
     Raises
     ------
     ValueError
         For impossible numbers, a model that cannot be annealed, data that do not fit it, or
         non-finite log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> rng = np.random.default_rng(0)
+    >>> model = jvi.model("gaussian-toy", jvi.dataset(rng.standard_normal((20, 2))))
+    >>> samples = jvi.ais.ais(model, np.zeros((1, 2)), num_temps=20, step_size=1.0)
+    >>> exact = -np.log(4 * np.pi)  # x = 0, and p(x) = N(0, 2 I)
+    >>> bool(abs(jvi.iwae(samples.log_w)[0] - exact) < 0.1)
+    True
     """
     check_request(num_chains, num_temps, sigma, num_steps, step_size, schedule, prior, model.link)
     if len(x) == 0:
@@ -162,16 +186,36 @@ def evaluations(
     ----------
     model : jvi.Model
     x : array, shape (N, …)
+        Observed data points.
     sample_counts : iterable of int
         Values of K, numbers of chains. All chains of an image share its step sizes, so fewer chains
         in a run of their own are others.
-    num_temps, prior, **options
+    num_temps : int
+        As for `ais`.
+    prior : bool
+        As for `ais`.
+    **options
         As for `ais`.
 
     Returns
     -------
     list of Evaluation
         With their log-weights.
+
+    Raises
+    ------
+    ValueError
+        As `ais`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> rng = np.random.default_rng(0)
+    >>> model = jvi.model("gaussian-toy", jvi.dataset(rng.standard_normal((20, 2))))
+    >>> found = jvi.ais.evaluations(model, np.zeros((3, 2)), [2, 4], num_temps=1)
+    >>> [(each.num_samples, each.log_w.shape, *each.mean) for each in found]
+    [(2, (2, 3), 'ais'), (4, (4, 3), 'ais')]
     """
     sample_counts = list(sample_counts)
     samples = ais(model, x, max(sample_counts), num_temps, prior=prior, **options)
@@ -202,7 +246,32 @@ def check_request(
     prior: bool = False,
     link: LatentVariableModel | None = None,
 ) -> None:
-    """Raise ValueError, in one line, for a request that `ais` cannot meet, or not of this model."""
+    """Refuse what `ais` cannot do, or not with this model, before any work.
+
+    Parameters
+    ----------
+    num_chains, num_temps : int
+        As for `ais`, like all that follow.
+    sigma : float
+    num_steps : int
+    step_size : float, optional
+    schedule : str
+    prior : bool
+    link : jvi.models.LatentVariableModel, optional
+        The model.
+
+    Raises
+    ------
+    ValueError
+        Saying what cannot be.
+
+    Examples
+    --------
+    >>> import jvi
+    >>> jvi.ais.check_request(num_chains=0)
+    Traceback (most recent call last):
+    ValueError: the number of chains must be at least 1, not 0
+    """
     counts = {
         "number of chains": num_chains,
         "number of temperatures": num_temps,

@@ -6,12 +6,12 @@ from there have weights with E[1/w] = 1/p(x), hence an upper bound (Grosse et al
 
 from typing import Any, NamedTuple
 
-import chainer
 import numpy as np
 
 from jvi.assessment.annealing import ais, check_request
 from jvi.assessment.block import SIMULATED
-from jvi.assessment.evaluation import standard_error
+from jvi.assessment.estimates import standard_error
+from jvi.compat.chainer7 import chainer
 from jvi.engine.random import PointSource
 from jvi.evidence.arrays import host
 from jvi.evidence.bounds import iwae
@@ -33,6 +33,17 @@ class Sandwich(NamedTuple):
         Standard errors of these over data points; nan for a single one.
     acceptance, step_size : float
         As in `AnnealedSamples`, averaged over data points and both ways.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> rng = np.random.default_rng(0)
+    >>> model = jvi.model("gaussian-toy", jvi.dataset(rng.standard_normal((20, 2))))
+    >>> z, x = np.zeros((2, 3, 2))
+    >>> found = jvi.ais.sandwich(model, z, x, num_chains=4, num_temps=1)
+    >>> found.lower.shape, found.upper.shape
+    ((3,), (3,))
     """
 
     lower: np.ndarray
@@ -63,13 +74,28 @@ def bdmc(
     model : jvi.Model
     num_images : int
         N, how many to simulate.
-    num_chains, num_temps, seed, **options
+    num_chains, num_temps, seed : int
         As for `ais`.
+    **options
+        As for `ais`.
+
+    Returns
+    -------
+    Sandwich
 
     Raises
     ------
     ValueError
         As `ais` and `simulate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> model = jvi.model("mlp:hidden=4,latent=2", jvi.dataset(np.eye(9)))
+    >>> found = jvi.ais.bdmc(model, num_images=20, num_temps=5, step_size=0.5)
+    >>> found.gap < 0.5
+    True
     """
     prior = options.get("prior", False)
     check_request(num_chains, num_temps, prior=prior, link=model.link)
@@ -80,6 +106,14 @@ def bdmc(
 def simulate(model: Any, num_images: int, seed: int = 0) -> tuple[Any, np.ndarray]:
     """z from the prior and x from p(x|z), binary or bytes, on the host.
 
+    Parameters
+    ----------
+    model : jvi.Model
+    num_images : int
+        N, how many to simulate.
+    seed : int
+        Of the draws.
+
     Returns
     -------
     z : array, shape (N, D), or tuple of such
@@ -89,6 +123,15 @@ def simulate(model: Any, num_images: int, seed: int = 0) -> tuple[Any, np.ndarra
     ------
     ValueError
         For no images, or a model that has no prior to draw from or whose x is neither.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> model = jvi.model("mlp:hidden=4,latent=2", jvi.dataset(np.eye(9)))
+    >>> z, x = jvi.ais.simulate(model, 5)
+    >>> z.shape, x.shape
+    ((5, 2), (5, 9))
     """
     if num_images < 1:
         raise ValueError(f"the number of images must be at least 1, not {num_images}")
@@ -122,8 +165,33 @@ def sandwich(
     z : array, shape (N, D), or tuple of such
         Exact draws from p(z|x), as they are where z, then x was drawn from the model.
     x : array, shape (N, …)
-    num_chains, num_temps, **options
+        Observed data points.
+    num_chains, num_temps : int
         As for `ais`.
+    **options
+        As for `ais`.
+
+    Returns
+    -------
+    Sandwich
+
+    Raises
+    ------
+    ValueError
+        As `ais`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> rng = np.random.default_rng(0)
+    >>> model = jvi.model("gaussian-toy", jvi.dataset(rng.standard_normal((20, 2))))
+    >>> x = rng.normal(0.0, 2**0.5, (20, 2))  # p(x) = N(0, 2 I), p(z|x) = N(x / 2, I / 2)
+    >>> z = rng.normal(x / 2, 0.5**0.5)
+    >>> found = jvi.ais.sandwich(model, z, x, num_temps=10, step_size=1.0)
+    >>> exact = model.link.log_evidence(x).mean()
+    >>> bool(found.mean_lower - 0.1 < exact < found.mean_upper + 0.1)
+    True
     """
     forward = ais(model, x, num_chains, num_temps, **options)
     reverse = ais(model, x, num_chains, num_temps, reverse_from=z, **options)

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-import chainer
 import numpy as np
 
 from jvi.assessment.flat import densities, start
 from jvi.assessment.hmc import Kernel
 from jvi.assessment.temperatures import adapted_steps, anneal
+from jvi.compat.chainer7 import chainer
 from jvi.engine.random import PointSource
 
 __all__ = ["FORWARD", "SIMULATED", "Settings", "annealed_block"]

@@ -15,9 +15,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import chainer
 import numpy as np
 
+from jvi.compat.chainer7 import chainer
 from jvi.engine.random import BatchSource, stream
 from jvi.evidence.bounds import effective_sample_size
 from jvi.evidence.estimators import Estimator, estimator

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jvi.assessment.evaluation import standard_error
+from jvi.assessment.estimates import standard_error
 from jvi.assessment.predictive import ClassPredictions, NumberPredictions
 
 __all__ = ["Reliability", "Score", "coverage", "mean_score", "reliability", "scores"]

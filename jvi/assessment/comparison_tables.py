@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jvi.assessment.evaluation import standard_error
+from jvi.assessment.estimates import standard_error
 from jvi.evidence.diagnostics import half_width
 from jvi.files import atomic_write
 from jvi.text import table

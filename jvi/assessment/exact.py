@@ -3,16 +3,14 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import chainer
 import numpy as np
 
-from jvi.assessment.evaluation import Evaluation, standard_error
+from jvi.assessment.estimates import EXACT, Evaluation, standard_error
 from jvi.assessment.rows import KL, Row, kl_row, rows
+from jvi.compat.chainer7 import chainer
 from jvi.evidence.arrays import host
 
 __all__ = ["EXACT", "evaluation", "exact_rows", "gap_row", "inference_gap"]
-
-EXACT = "exact"  # the estimate's name
 
 
 def evaluation(model: Any, x: Any) -> Evaluation:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.special import expit
 
-from jvi.assessment.evaluation import standard_error
+from jvi.assessment.estimates import standard_error
 from jvi.datasets import Dataset
 
 __all__ = ["BASELINES", "Baseline", "baselines", "counts", "fit", "histogram", "log_masses"]

@@ -8,16 +8,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import chainer
-import chainer.functions as F
 import numpy as np
-from chainer.backend import get_array_module
 
 from jvi.assessment.hmc import Chains
+from jvi.compat.chainer7 import chainer
 from jvi.engine.random import Source
 from jvi.models.protocol import LatentVariableModel, tree
 
 __all__ = ["densities", "flatten", "leaves", "start", "unflatten"]
+
+F = chainer.functions
 
 
 def leaves(z: Any) -> list:
@@ -31,7 +31,9 @@ def flatten(z: Any, lead: int = 2) -> Any:
     No copy where z is one array already.
     """
     arrays = [each.reshape(*each.shape[:lead], -1) for each in leaves(z)]
-    return arrays[0] if len(arrays) == 1 else get_array_module(*arrays).concatenate(arrays, axis=-1)
+    if len(arrays) == 1:
+        return arrays[0]
+    return chainer.backend.get_array_module(*arrays).concatenate(arrays, axis=-1)
 
 
 def unflatten(flat: chainer.Variable, like: Any) -> Any:
@@ -73,7 +75,7 @@ def densities(
             log_px, log_pz = link.log_joint(x, z)
             both = log_pz if prior else link.log_q(q, z), log_px + log_pz
             grads = [chainer.grad([log_f], [at])[0].array for log_f in both]
-        xp = get_array_module(flat)
+        xp = chainer.backend.get_array_module(flat)
         log_f = xp.stack([log_f.array for log_f in both]).astype(np.float64)
         return Chains(flat, log_f, xp.stack(grads))
 

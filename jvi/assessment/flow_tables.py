@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jvi.assessment.evaluation import standard_error
+from jvi.assessment.estimates import standard_error
 from jvi.assessment.factorised import Baseline
 from jvi.assessment.flow_experiments import FlowRun
 from jvi.datasets import Unit

@@ -7,9 +7,9 @@ On a GPU the noise is drawn there, and is other noise.
 
 from typing import Any
 
-import chainer
 import numpy as np
 
+from jvi.compat.chainer7 import chainer
 from jvi.engine.devices import on_host, rows_at_once
 from jvi.engine.random import DeviceSource, PointSource, counter_key
 from jvi.engine.threads import cores

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from chainer.backend import get_array_module
 
+from jvi.compat.chainer7 import chainer
 from jvi.engine.random import Source
 
 __all__ = ["WARM_UP", "Chains", "Kernel", "hmc", "leapfrog", "search_step_sizes"]
@@ -60,7 +60,7 @@ def hmc(
         Of acceptance, float64.
     accept : array of bool, shape (K, N)
     """
-    xp = get_array_module(chains.z)
+    xp = chainer.backend.get_array_module(chains.z)
     noise = source.normal((*chains.z.shape[:-1], chains.z.shape[-1] + 2))
     momentum = kernel.sigma * noise[..., :-2]
     # Half the square of two normals is exponentially distributed, as -log(uniform) is.
@@ -116,7 +116,7 @@ def search_step_sizes(
     A Robbins-Monro search (1951), during `WARM_UP` transitions on the first density, then one on
     each. `passed` is called after each transition.
     """
-    xp = get_array_module(chains.z)
+    xp = chainer.backend.get_array_module(chains.z)
     first = math.log(FIRST_STEP * kernel.sigma)
     log_step = xp.full(chains.z.shape[1], first, chains.z.dtype)
     path = []

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from jvi.assessment.rows import KL, Row
-from jvi.datasets import NATS, Unit
+from jvi.evidence.unit import NATS, Unit
 
 __all__ = ["ERRORS", "VALUES", "in_unit"]
 

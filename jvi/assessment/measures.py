@@ -9,7 +9,8 @@ import numpy as np
 from tqdm import tqdm
 
 from jvi.assessment import similarity
-from jvi.assessment.evaluation import latent_means, standard_error
+from jvi.assessment.estimates import standard_error
+from jvi.assessment.evaluation import latent_means
 from jvi.assessment.grid import BLOCK
 from jvi.assessment.rows import Row
 from jvi.datasets import Dataset

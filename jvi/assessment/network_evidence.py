@@ -8,13 +8,13 @@ learned, the evidence is that of the network with the noise as it was found.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import chainer
 import numpy as np
 from tqdm import tqdm
 
 from jvi.assessment.annealing import STARTS, ais
 from jvi.assessment.bidirectional import Sandwich, sandwich
 from jvi.assessment.block import SIMULATED
+from jvi.compat.chainer7 import chainer
 from jvi.engine.random import PointSource
 from jvi.evidence.arrays import host
 from jvi.evidence.bounds import effective_sample_size, iwae

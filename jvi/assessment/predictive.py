@@ -9,11 +9,11 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import chainer
 import numpy as np
 from scipy.special import entr, logsumexp, ndtr, ndtri
 from tqdm import tqdm
 
+from jvi.compat.chainer7 import chainer
 from jvi.datasets.tabular import Scaling
 from jvi.engine.random import PointSource
 from jvi.evidence.arrays import host
@@ -51,6 +51,16 @@ class NumberPredictions(NamedTuple):
         P(a target is smaller than the one that was given), uniform where predictions are right.
     level : float
         Probability of the interval.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> X, y = np.arange(10.0)[:, None], 2.0 * np.arange(10.0)
+    >>> network = jvi.BayesianMLPRegressor(hidden=(), noise=1.0, epochs=100).fit(X, y)
+    >>> found = network.predictive([[3.0]], level=0.9)
+    >>> bool(found.lower[0] < found.mean[0] < found.upper[0]), found.data_std.round(6)
+    (True, array([1.]))
     """
 
     mean: np.ndarray
@@ -79,6 +89,16 @@ class ClassPredictions(NamedTuple):
         Mutual information of target and weights.
     log_density : numpy.ndarray, shape (B,), or None
         log p(target|features), where targets were given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> X = np.arange(10.0)[:, None]
+    >>> network = jvi.BayesianMLPClassifier(hidden=(), epochs=100).fit(X, X[:, 0] > 4)
+    >>> found = network.predictive(X)
+    >>> bool(np.allclose(found.entropy, found.data_entropy + found.weight_entropy))
+    True
     """
 
     probabilities: np.ndarray

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jvi.assessment.annealing import STARTS
-from jvi.assessment.evaluation import Evaluation, num_groups, sampling_error, standard_error
+from jvi.assessment.estimates import STARTS, Evaluation, num_groups, sampling_error, standard_error
 from jvi.evidence.bounds import iwae
 from jvi.evidence.diagnostics import half_width, pareto_threshold
 

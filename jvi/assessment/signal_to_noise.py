@@ -5,10 +5,9 @@ from functools import partial, reduce
 from itertools import pairwise
 from typing import Any
 
-import chainer
-import chainer.functions as F
 import numpy as np
 
+from jvi.compat.chainer7 import chainer
 from jvi.engine.devices import on_host, training_pieces
 from jvi.engine.random import BatchSource, stream
 from jvi.engine.threads import parallel_map
@@ -233,5 +232,5 @@ def _flat(link, parameters, names):
 def _behind(link, densities):
     """Names of the parameters that a Variable is computed from."""
     link.cleargrads()
-    F.sum(densities).backward()
+    chainer.functions.sum(densities).backward()
     return [name for name, parameter in sorted(link.namedparams()) if parameter.grad is not None]

@@ -13,22 +13,24 @@ from typing import Any
 
 import numpy as np
 
-from jvi.assessment.annealing import STARTS
 from jvi.assessment.cross import Cell
-from jvi.assessment.evaluation import Evaluation
-from jvi.assessment.exact import EXACT
+from jvi.assessment.estimates import EXACT, STARTS, Evaluation
 from jvi.assessment.in_unit import VALUES
 from jvi.assessment.rows import DIFFERENCE, KEYS, KL, NUMBERS, Row, difference_error, largest
 from jvi.evidence.diagnostics import MIN_TAIL, pareto_threshold
-from jvi.files import atomic_write
+from jvi.files import atomic_write, finite
 from jvi.text import table
 
 __all__ = [
+    "NOISY",
     "annealing_notes",
+    "cells",
     "counted",
     "crossed",
+    "doubted",
     "free_prefix",
     "per_image",
+    "result_lines",
     "start_notes",
     "summary",
     "text",
@@ -61,7 +63,12 @@ PACKAGES = ("chainer", "numpy", "scipy", "scikit-image", "cupy-cuda12x", "cupy-c
 
 
 def text(rows: Sequence[Row]) -> str:
-    """The table that is printed; columns that no row has a number for are left out."""
+    """The table that is printed."""
+    return table(*cells(rows))
+
+
+def cells(rows: Sequence[Row]) -> tuple[list[list[str]], list[str]]:
+    """The table's cells, row by row, and its header; columns without a number are left out."""
     rows = [{"samples": str(row["num_samples"]), "told": _in_unit(row)} | row for row in rows]
     columns = {
         header: [_cell(row, key, form) for row in rows] for header, (key, form) in COLUMNS.items()
@@ -69,7 +76,16 @@ def text(rows: Sequence[Row]) -> str:
     columns = {header: cells for header, cells in columns.items() if set(cells) != {"-"}}
     units = {IN_UNIT: next((f"{row['unit']} ± images" for row in rows if "unit" in row), "")}
     headers = [units.get(header, header) for header in columns]
-    return table([list(cells) for cells in zip(*columns.values(), strict=True)], headers)
+    return [list(row) for row in zip(*columns.values(), strict=True)], headers
+
+
+def result_lines(rows: Iterable[Row], label: str = "") -> list[str]:
+    """In the original's format, with the name of the data set where there are several."""
+    return [
+        f"{row['mean']:.8f} +/- {row['standard_error']:.8f} "
+        f"# logp({row['estimate']}) {row['num_samples']} {label}".rstrip()
+        for row in rows
+    ]
 
 
 def _in_unit(row):
@@ -101,11 +117,7 @@ def summary(report: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> str
     if active is not None:
         units = f"; {counted(active, report['latent_units'])} latent units are active"
     lines = [text(test), f"{KL} is {kl['parts']}{units}"]
-    for evaluation in evaluations:
-        if evaluation.doubts:
-            label = f"{evaluation.num_samples} samples: " if len(evaluations) > 1 else ""
-            last = "last replication: " if len(kl["means"]) > 1 else ""
-            lines.append(label + last + _doubts(evaluation))
+    lines += doubted(evaluations, "last replication: " * (len(kl["means"]) > 1))
     if report.get("measures"):
         lines += [_measures(report["measures"])]
     if simulated:
@@ -125,11 +137,11 @@ def summary(report: Mapping[str, Any], evaluations: Iterable[Evaluation]) -> str
 
 def _measures(rows):
     """The table of what was measured beside bounds."""
-    cells = [
+    told = [
         [row["measure"], _measured(row), _cell(row, "standard_error", "{standard_error:.4f}")]
         for row in rows
     ]
-    return table(cells, ["measure", "mean", "± images"])
+    return table(told, ["measure", "mean", "± images"])
 
 
 def _measured(row):
@@ -138,10 +150,10 @@ def _measured(row):
 
 
 def crossed(
-    columns: Sequence[str], cells: Mapping[str, Sequence[Cell | None]], trained_on: str | None
+    columns: Sequence[str], found: Mapping[str, Sequence[Cell | None]], trained_on: str | None
 ) -> str:
     """The table of `jvi.assessment.cross.cross`, as it is printed."""
-    rows = [[name, *map(_pair, row)] for name, row in cells.items()]
+    rows = [[name, *map(_pair, row)] for name, row in found.items()]
     return table(rows, [f"trained on {trained_on or 'unknown data'}, tested on", *columns])
 
 
@@ -203,6 +215,19 @@ def _compared(row):
 def _root(row):
     """By what errors of a mean over replications are smaller than those of one."""
     return math.sqrt(len(row["means"]))
+
+
+def doubted(evaluations: Sequence[Evaluation], before: str = "", always: bool = True) -> list[str]:
+    """A sentence for each evaluation with a jackknife: how many of its values are in doubt.
+
+    With `always` also where none is.
+    """
+    several = len(evaluations) > 1
+    return [
+        f"{each.num_samples} samples: " * several + before + _doubts(each)
+        for each in evaluations
+        if each.doubts and (always or each.doubts["doubtful"])
+    ]
 
 
 def _doubts(result):
@@ -310,7 +335,7 @@ def write(prefix: str, report: Mapping[str, Any]) -> None:
     What was measured beside bounds, under "measures", ends the CSV as rows without a K; rows of
     data that have another unit than nats have `jvi.assessment.in_unit.VALUES`, too.
     """
-    report = _plain(report)
+    report = finite(report)
     more = VALUES if any("unit" in row for row in report["rows"]) else ()
     with atomic_write(f"{prefix}.json") as temporary:
         temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
@@ -331,12 +356,3 @@ def write_beside(prefix: str, report: Mapping[str, Any]) -> str:
         Path(f"{name}.json").unlink(missing_ok=True)
         raise
     return name
-
-
-def _plain(value):
-    """For JSON: numbers that are not finite as None."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

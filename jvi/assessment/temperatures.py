@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from chainer.backend import get_array_module
 
 from jvi.assessment.hmc import WARM_UP, Chains, Kernel, hmc, search_step_sizes
+from jvi.compat.chainer7 import chainer
 from jvi.engine.random import Source
 from jvi.evidence.arrays import host
 
@@ -49,7 +49,7 @@ def anneal(
     acceptance : numpy.ndarray, shape (N,)
         Share of accepted transitions; nan where there were none.
     """
-    xp = get_array_module(chains.z)
+    xp = chainer.backend.get_array_module(chains.z)
     log_w, accepted = xp.zeros((2, *chains.log_f.shape[1:]))
     step_sizes = xp.asarray(step_sizes.astype(chains.z.dtype))
     for t in range(1, len(betas)):

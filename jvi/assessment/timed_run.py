@@ -4,9 +4,9 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
-import chainer
 from tqdm import tqdm
 
+from jvi.compat.chainer7 import chainer
 from jvi.datasets import Dataset
 from jvi.models.files import read_snapshot
 from jvi.models.model import Model

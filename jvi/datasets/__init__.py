@@ -1,33 +1,20 @@
-"""Data sets by name, from files, or of arrays.
-
->>> from jvi import datasets
->>> digits = datasets.load("digits")
->>> digits.test.shape, digits.image_shape
-((300, 64), (8, 8))
->>> datasets.of_arrays([[0, 1], [1, 1], [1, 0]])
-<data set data: 1 training, 1 validation, 1 test rows of 2>
-  observed: as it is
-  log-likelihoods: nats
-  split: validation and test: each a tenth of the 3 rows, shuffled by one permutation for ever
-"""
+"""Data sets by name, from files, or of arrays."""
 
 from pathlib import Path
 from typing import Any
 
 from jvi.datasets import cifar10, digits, fashion_mnist, grey, mnist, omniglot, static_mnist, toy
 from jvi.datasets.dataset import (
-    NATS,
     Dataset,
-    Unit,
     as_it_is,
     binarise,
-    bits_per_dimension,
     dequantise,
     observe_each,
     of_bytes,
 )
 from jvi.datasets.files import ENDINGS, is_path, read_parts
 from jvi.datasets.own import of_arrays
+from jvi.evidence.unit import NATS, Unit, bits_per_dimension
 
 __all__ = [
     "DATASETS",
@@ -87,6 +74,13 @@ def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
         When `name` is unknown, or a file is damaged or not what its name says.
     FileNotFoundError
         When a folder or file is missing (and cannot be downloaded).
+
+    Examples
+    --------
+    >>> import jvi
+    >>> digits = jvi.load_dataset("digits")
+    >>> digits.test.shape, digits.image_shape
+    ((300, 64), (8, 8))
     """
     if is_path(name):
         path = Path(name).expanduser()

@@ -12,9 +12,10 @@ import numpy as np
 
 from jvi.compat.reading import present, read_file
 from jvi.datasets.cifar10_batches import IMAGE, SIDE, of_binary, of_pickle, pixel_by_pixel
-from jvi.datasets.dataset import Dataset, bits_per_dimension, of_bytes, shuffled
+from jvi.datasets.dataset import Dataset, of_bytes, shuffled
 from jvi.datasets.fetch import cache_folder, fetch, local_folder
 from jvi.datasets.png_folder import read_pngs
+from jvi.evidence.unit import bits_per_dimension
 
 __all__ = ["load", "load_part"]
 
@@ -115,10 +116,8 @@ def load(data_dir: str | Path | None = None) -> Dataset:
 
     Raises
     ------
-    FileNotFoundError
-        When files are missing (and cannot be downloaded).
-    ValueError
-        When one is damaged, or not the published one.
+    FileNotFoundError, ValueError
+        As `jvi.load_dataset`.
 
     Source: Krizhevsky (2009), Learning multiple layers of features from tiny images.
     """

@@ -1,20 +1,17 @@
 """What every data set is once it is loaded, and how its rows become observations."""
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jvi.engine.random import PointSource
+from jvi.evidence.unit import NATS, Unit
 
 __all__ = [
-    "NATS",
     "Dataset",
-    "Unit",
     "as_it_is",
     "binarise",
-    "bits_per_dimension",
     "check_likelihood",
     "dequantise",
     "observe_each",
@@ -23,47 +20,6 @@ __all__ = [
 ]
 
 BLOCK = 1024  # rows that are observed at once
-
-
-class Unit(NamedTuple):
-    """What log-likelihoods of a data set are told in: nats * factor + offset.
-
-    A negative factor means that lower is better, as for `bits_per_dimension`.
-    """
-
-    name: str
-    factor: float = 1.0
-    offset: float = 0.0
-
-    def value(self, nats: Any) -> Any:
-        """A log-likelihood in this unit."""
-        return nats * self.factor + self.offset
-
-    def difference(self, nats: Any) -> Any:
-        """Of two log-likelihoods, the difference of their values."""
-        return nats * self.factor
-
-    def error(self, nats: Any) -> Any:
-        """A standard error or half a width, which has no sign."""
-        return nats * abs(self.factor)
-
-
-NATS = Unit("nats")
-
-
-def bits_per_dimension(num_dims: int, dequantised: bool = False) -> Unit:
-    """-log₂ p(x) / D of D bytes, positive: how long a lossless code of a byte is, on average.
-
-    Parameters
-    ----------
-    num_dims : int
-        D, of a row: rows * columns * channels.
-    dequantised : bool
-        Whether log p(x) is a density of (byte + u) / 256, as `dequantise` makes it, not the
-        probability of the bytes: 256 cells to a unit make 8 bits more. The density bounds the
-        probability: log P(x) ≥ E_u[log p] - D log 256 (Theis et al. 2016, section 3.1).
-    """
-    return Unit("bits/dim", -1 / (num_dims * math.log(2)), 8.0 if dequantised else 0.0)
 
 
 def binarise(rows: Any, source: Any) -> Any:
@@ -155,6 +111,16 @@ class Dataset(NamedTuple):
         Of log-likelihoods.
     split : str
         How the parts were made.
+
+    Examples
+    --------
+    >>> import jvi
+    >>> digits = jvi.load_dataset("digits")
+    >>> digits
+    <data set digits: 1,297 training, 200 validation, 300 test rows of 8x8>
+      observed: binarise
+      log-likelihoods: nats
+      split: shuffled by one permutation for ever
     """
 
     name: str

@@ -65,10 +65,8 @@ def load(data_dir: str | Path | None = None) -> Dataset:
 
     Raises
     ------
-    FileNotFoundError
-        When a file is missing and no mirror can be reached.
-    ValueError
-        When a local file is damaged, has other sizes, or is MNIST's.
+    FileNotFoundError, ValueError
+        As `jvi.load_dataset`; the second for MNIST's files, too.
 
     Source: Xiao, Rasul and Vollgraf (2017), arXiv 1708.07747.
     """

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from jvi.datasets import digits, mnist
-from jvi.datasets.dataset import Dataset, bits_per_dimension, of_bytes
+from jvi.datasets.dataset import Dataset, of_bytes
+from jvi.evidence.unit import bits_per_dimension
 
 __all__ = ["digits_grey", "mnist_grey"]
 

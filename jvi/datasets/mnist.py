@@ -63,10 +63,8 @@ def load(data_dir: str | Path | None = None) -> Dataset:
 
     Raises
     ------
-    FileNotFoundError
-        When a file is missing and no mirror can be reached.
-    ValueError
-        When a local file is damaged or not the official one.
+    FileNotFoundError, ValueError
+        As `jvi.load_dataset`.
     """
     images, test = _images(TRAIN, data_dir), _images(TEST, data_dir)
     parts = images[:-10_000], images[-10_000:], test

@@ -38,10 +38,8 @@ def load(data_dir: str | Path | None = None) -> Dataset:
 
     Raises
     ------
-    FileNotFoundError
-        When the file is missing.
-    ValueError
-        When it is damaged or holds something else.
+    FileNotFoundError, ValueError
+        As `jvi.load_dataset`.
 
     Source: Lake, Salakhutdinov and Tenenbaum (2015), Science 350.
     """

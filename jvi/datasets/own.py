@@ -46,6 +46,15 @@ def of_arrays(train: Any, validation: Any = None, test: Any = None, name: str = 
     ValueError
         For anything but finite numbers of these shapes, parts that differ in shape or scale, an
         empty part, or fewer than three rows to split.
+
+    Examples
+    --------
+    >>> import jvi
+    >>> jvi.dataset([[0, 1], [1, 1], [1, 0]])
+    <data set data: 1 training, 1 validation, 1 test rows of 2>
+      observed: as it is
+      log-likelihoods: nats
+      split: validation and test: each a tenth of the 3 rows, shuffled by one permutation for ever
     """
     given = {"train": train, "validation": validation, "test": test}
     checked = {

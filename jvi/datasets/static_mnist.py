@@ -71,10 +71,8 @@ def load(data_dir: str | Path | None = None) -> Dataset:
 
     Raises
     ------
-    FileNotFoundError
-        When a file is missing and no mirror can be reached.
-    ValueError
-        When a local file is damaged or not the published one.
+    FileNotFoundError, ValueError
+        As `jvi.load_dataset`.
 
     Source: Larochelle and Murray (2011), The neural autoregressive distribution estimator; the
     binarisation is that of Salakhutdinov and Murray (2008).

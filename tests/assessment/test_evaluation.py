@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 
 import jvi
 from jvi import datasets
-from jvi.assessment import evaluation, grid
+from jvi.assessment import estimates, evaluation, grid
 from jvi.assessment.evaluation import evaluations, latent_means
 from jvi.engine import devices, threads
 from jvi.engine.random import stream
@@ -239,7 +239,7 @@ def test_the_jackknife_comes_with_reasons_to_doubt_it(model, x):
     """An encoder that is far off has heavy tails; one that is exact has none."""
     result = jvi.evaluate(model, x, 100, ("iwae", "jvi"))
     counts = result.doubts
-    assert counts["doubtful"] <= sum(counts[name] for name in evaluation.FLAGS)
+    assert counts["doubtful"] <= sum(counts[name] for name in estimates.FLAGS)
     assert counts["few_samples"] == (result.per_image["ess"] < 2).sum()
     assert jvi.evaluate(model, x, 100, ("iwae",)).doubts == {}
 

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 import jvi
 from jvi import datasets
-from jvi.datasets import files
-from jvi.datasets.dataset import NATS
+from jvi.datasets import NATS, files
 
 RNG = np.random.default_rng(0)
 GREY = RNG.random((40, 3, 5)).astype(np.float32)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from jvi import datasets
-from jvi.datasets.dataset import NATS, bits_per_dimension
+from jvi.datasets import NATS, bits_per_dimension
 from jvi.engine.random import BatchSource
 
 BYTES = np.arange(256, dtype=np.uint8).reshape(4, 64)
