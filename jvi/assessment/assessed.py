@@ -11,7 +11,7 @@ from jvi.assessment.rows import Row, rows
 from jvi.datasets import Dataset, observe_each
 from jvi.datasets.dataset import check_likelihood
 
-__all__ = ["Assessed", "assess", "observed"]
+__all__ = ["Assessed", "assess", "check_fit", "observed"]
 
 
 class Assessed(NamedTuple):
@@ -52,6 +52,14 @@ def observed(model: Any, data: Dataset, rows: np.ndarray, seed: int) -> np.ndarr
         return x
     model.images(rows)  # what binarising would refuse without a name
     return observe_each(data, rows, seed)
+
+
+def check_fit(model: Any, data: Dataset, num_images: int) -> None:
+    """Raise ValueError naming the first image that does not fit, and the data set."""
+    try:
+        observed(model, data, data.test[:num_images], 0)
+    except ValueError as error:
+        raise ValueError(f"{data.name}: {error}") from None
 
 
 def assess(

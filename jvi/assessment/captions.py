@@ -65,4 +65,30 @@ CAPTIONS = {
     "lowest": "The lowest log-likelihoods.",
     "unsure": "The estimates least to be trusted, by Pareto k, then by effective sample size "
     f"(ESS): with k above its limit, {LIMIT}, or ESS < 2 the true log p(x) is likely higher.",
+    # Of a page on several models.
+    "models": "The models, in the order in which they were named.",
+    "means": "Mean log-likelihood of the {images} in nats, ± its standard error as the mean of all "
+    "such images. Most of that error is the same for all models: compare them above. In "
+    "expectation ELBO ≤ IWAE ≤ log p(x); JVI-1 is an estimate and may exceed it.",
+    "units": "The same in {unit}, where lower is better.",
+    "beside": "\N{MINUS SIGN}KL(q‖p), in nats, is the inference gap, ELBO less IWAE (or log p(x) "
+    "where it is known); ESS the mean effective sample size of {samples}; heavy tails the share of "
+    f"images with Pareto k above its limit, {LIMIT}. A latent unit is active if the mean of q(z|x) "
+    "has a variance over images above 0.01. SSIM is the structural similarity (Wang et al. 2004) "
+    "of images and what is decoded from q(z|x).",
+    "paired": "Less {reference}, image by image, in nats, ± its standard error over images, which "
+    "contains that of the samples. Better or worse: by more than two of these errors, by IWAE; "
+    "better on: so many images.",
+    "differences": "IWAE less that of {reference}, image by image, from the worst to the best for "
+    "each model: where a line crosses zero is the share of images on which {reference} is better.",
+    "overlaid": "Log-likelihoods image by image, IWAE: a distribution to the right is better, a "
+    "long left tail is of images that the model has no place for.",
+    "curves": "IWAE of validation by epoch. It ends where training did; a dot is the epoch that "
+    "the parameters are of.",
+    "decoded": "Test images {first} to {last} and each model's reconstructions (means of pixels at "
+    "the mean of q(z|x)): look for what one loses and another keeps.",
+    "drawn": "Samples from the prior of {name}.",
+    "apart": "Images on which models differ most, by IWAE in nats. Each picture is the image, then "
+    "its reconstructions by {decoders}.",
+    "apart-plain": "Images on which models differ most, by IWAE in nats.",
 }

@@ -35,11 +35,24 @@ tbody th { font-weight: 400 }
 .traversals th { white-space: nowrap; vertical-align: middle }
 .traversals td { width: 100% }
 .traversals td img { height: auto; width: 100% }
+.decoded th, .models th { vertical-align: middle; min-width: 4rem; overflow-wrap: anywhere }
+.decoded td { width: 100% }
+.decoded td img { height: auto; width: 100% }
+.models td { text-align: left }
+.scroll { overflow-x: auto }
+.scroll td { overflow-wrap: normal }
+.scroll tbody th { overflow-wrap: anywhere; min-width: 3.5rem }
+.scroll .apart th { overflow-wrap: normal; min-width: 0 }
+.scroll + .scroll { margin-top: 1.4rem }
+.columns { display: grid; gap: 1rem; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr));
+  align-items: start; max-width: 100% }
+.columns img { max-width: 18rem }
 .about th, .settings th { vertical-align: top }
 .about td, .settings td { text-align: left }
 td img { display: block; height: 2.4rem; width: auto; margin-left: auto }
 .doubts { color: var(--warn) }
-@media (max-width: 30rem) { .worst, .unsure { font-size: .8rem } th, td { padding-left: .4rem } }
+@media (max-width: 30rem) { .worst, .unsure, .scroll table { font-size: .8rem }
+  .apart td img { height: 1.8rem } th, td { padding-left: .4rem } }
 @media (min-width: 52rem) { .side > figure:only-child { display: grid; gap: 0 2.5rem;
   grid-template-columns: 3fr 2fr; max-width: none } }
 @media print { :root { font-size: 11px } body { max-width: none; padding: 0 }

@@ -15,7 +15,9 @@ from jvi.files import atomic_write
 
 __all__ = [
     "CURVES",
+    "INK",
     "best_epoch",
+    "column",
     "draw_concentration",
     "draw_curve",
     "draw_ess",
@@ -23,6 +25,7 @@ __all__ = [
     "draw_likelihoods",
     "draw_pareto",
     "grid",
+    "legend_above",
     "new_figure",
     "number",
     "picture_of_run",
@@ -168,7 +171,7 @@ def save_png(figure: Any, path: str | Path, dpi: int = 110) -> None:
 
 def best_epoch(log: Sequence[Mapping[str, float]]) -> float | None:
     """The epoch whose parameters training keeps: of the best validation IWAE; None if unknown."""
-    values = -_column(log, "validation/main/iwae")
+    values = -column(log, "validation/main/iwae")
     if not np.isfinite(values).any():
         return None
     return log[int(np.nanargmax(values))].get("epoch")
@@ -176,13 +179,13 @@ def best_epoch(log: Sequence[Mapping[str, float]]) -> float | None:
 
 def draw_curve(axes: Any, log: Sequence[Mapping[str, float]], kept: float | None = None) -> None:
     """Objectives by epoch, of a log as Chainer's LogReport keeps it; epoch `kept` is marked."""
-    epochs = _column(log, "epoch")
+    epochs = column(log, "epoch")
     for key, label in CURVES.items():
         if any(key in entry for entry in log):
             style = "--" if key.endswith("iwae") else "-"  # may lie on the objective
             marker = "." if len(log) < 30 else ""
-            axes.plot(epochs, -_column(log, key), style, label=label, linewidth=1, marker=marker)
-    low = -_column(log[2:3], "validation/main/obj")
+            axes.plot(epochs, -column(log, key), style, label=label, linewidth=1, marker=marker)
+    low = -column(log[2:3], "validation/main/obj")
     if len(log) > 10 and np.isfinite(low[0]):  # the first epochs, far below, would flatten the rest
         axes.set_ylim(bottom=low[0])
     if kept is not None:
@@ -190,17 +193,17 @@ def draw_curve(axes: Any, log: Sequence[Mapping[str, float]], kept: float | None
         axes.axvline(kept, label=f"kept, epoch {kept}", **look)
     axes.set(xlabel="epoch", ylabel="nats per image")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    _legend_above(axes)
+    legend_above(axes)
 
 
-def _legend_above(axes):
+def legend_above(axes: Any) -> None:
     """A legend that no curve can run through."""
     place = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.3}
     tight = {"borderpad": 0, "columnspacing": 1.2, "handlelength": 1.6, "handletextpad": 0.6}
     axes.legend(ncols=2, frameon=False, **tight, **place)
 
 
-def _column(log, key):
+def column(log: Sequence[Mapping[str, float]], key: str) -> np.ndarray:
     """Numbers of a log, without those that no axis can hold."""
     values = np.array([entry.get(key, math.nan) for entry in log], dtype=float)
     return np.where(np.abs(values) < 1e100, values, math.nan)
@@ -222,7 +225,7 @@ def draw_likelihoods(axes: Any, values: Mapping[str, np.ndarray]) -> None:
         axes.axvline(mean, color=colour, linestyle="--", linewidth=1, label=told)
     axes.set(xlabel="log p(x), nats", ylabel="images")
     axes.yaxis.get_major_locator().set_params(integer=True)
-    _legend_above(axes)
+    legend_above(axes)
 
 
 def draw_latent(axes: Any, q_mean: np.ndarray, lowest: np.ndarray) -> None:
@@ -250,7 +253,7 @@ def draw_concentration(axes: Any, count: np.ndarray, shares: np.ndarray) -> None
     axes.plot(count, count / count[-1], color=INK, linestyle=":", label="equal weights")
     axes.set(xlabel="largest m samples", ylabel="share of the weight", ylim=(0, 1.02))
     _log_axis(axes, count[-1])
-    _legend_above(axes)
+    legend_above(axes)
 
 
 def draw_ess(axes: Any, ess: np.ndarray, num_samples: int) -> None:
@@ -270,7 +273,7 @@ def draw_pareto(
         threshold, color=ORANGE, linestyle="--", linewidth=1, label=f"limit {threshold:.2f}"
     )
     axes.set(xlabel="effective sample size", ylabel="Pareto k (clipped to [\N{MINUS SIGN}1, 3])")
-    _legend_above(axes)
+    legend_above(axes)
     _log_axis(axes, num_samples)
 
 

@@ -1,25 +1,24 @@
 """The page on a model: its numbers, its pictures, and that it needs nothing but itself."""
 
 import base64
-import html.parser
+import html
 import io
 import json
 import math
 import re
 import shutil
-import subprocess
 import threading
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pages import Page, browse, fails, number  # noqa: F401  a fixture is one of them
 
 import jvi
 from jvi import datasets
@@ -38,47 +37,6 @@ from jvi.scripts import report as script
 from jvi.scripts import train
 
 IMAGES, SAMPLES = 40, 64
-VOID = {"img", "meta"}
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-
-class Page(html.parser.HTMLParser):
-    """The elements of a page as (name, attributes), its tables by class, and all of its text."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.elements, self.tables, self.text, self.open = [], {}, "", []
-        self.pieces = []  # of text, and the names of the elements that they are in
-        self.feed(text)
-        assert self.open == []
-
-    def handle_starttag(self, name, attributes):
-        self.elements.append((name, dict(attributes)))
-        if name not in VOID:
-            self.open.append(name)
-        if name == "table":
-            self.rows = self.tables[dict(attributes)["class"]] = []
-        elif name == "tr":
-            self.rows.append([])
-        elif name in ("th", "td"):
-            self.rows[-1].append("")
-
-    def handle_startendtag(self, name, attributes):
-        self.elements.append((name, dict(attributes)))
-
-    def handle_endtag(self, name):
-        assert self.open.pop() == name
-
-    def handle_data(self, data):
-        self.text += data
-        self.pieces.append((self.open[-1] if self.open else "", data))
-        if self.open[-1:] in (["th"], ["td"]):
-            self.rows[-1][-1] += data
-
-    def attributes(self, name):
-        return [attributes for element, attributes in self.elements if element == name]
 
 
 @pytest.fixture(scope="module", params=[2, 3], ids="{} latent dimensions".format)
@@ -116,10 +74,6 @@ def evaluated(prefix, seed=0, images=IMAGES, samples=SAMPLES):
     x = datasets.observe_each(data, data.test[:images], seed)
     options = {"seed": seed, "detail": True, "keep": True}
     return model, x, evaluations(model, x, [samples], ("vae", "iwae", "jvi"), **options)[0]
-
-
-def number(text):
-    return float(text.replace("\N{MINUS SIGN}", "-"))
 
 
 def test_its_numbers_are_those_of_evaluate(prefix, page):
@@ -595,59 +549,7 @@ def test_it_refuses_a_data_set_of_another_size(legacy, tmp_path):
     fails([tmp_path / "nothing"], "no model there")
 
 
-def fails(argv, message):
-    with pytest.raises(SystemExit) as stop:
-        script.main([str(word) for word in argv])
-    line = str(stop.value)
-    assert line.startswith("error: ") and "\n" not in line
-    assert re.search(message, line), line
-
-
 # In a real browser.
-
-LOOK = """<body><iframe src="{page}" style="width: {width}px; height: 900px"></iframe><pre></pre>
-<script>onload = () => {{
-  const page = document.querySelector("iframe").contentDocument, root = page.documentElement
-  const area = e => {{ const b = e.getBoundingClientRect(); return b.width * b.height }}
-  const seen = e => getComputedStyle(e).color
-  document.querySelector("pre").textContent = JSON.stringify({{
-    images: [...page.images].map(i => i.complete && i.naturalWidth > 0 && area(i) > 0),
-    charts: [...page.querySelectorAll("svg")].map(s => area(s) > 0 && s.getBBox().width > 100),
-    overflow: root.scrollWidth - root.clientWidth,
-    ink: seen(page.body), chart: getComputedStyle(page.querySelector("svg text")).fill,
-    paper: getComputedStyle(root).backgroundColor,
-  }})
-}}</script>"""
-
-
-@pytest.fixture
-def browse(tmp_path):
-    """Open a page; what a script beside it sees of it, and the hosts that were asked for."""
-    if not CHROMIUM:
-        pytest.skip("no Chromium is installed")
-
-    def look(page, width=1000, *flags):
-        (tmp_path / "page.html").write_text(page)
-        (tmp_path / "look.html").write_text(LOOK.format(page="page.html", width=width))
-        command = [
-            *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"),
-            *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
-            *("--disable-sync", f"--user-data-dir={tmp_path / 'profile'}"),
-            *(f"--log-net-log={tmp_path / 'net.json'}", "--allow-file-access-from-files", *flags),
-            *("--dump-dom", f"file://{tmp_path / 'look.html'}"),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=True)
-        seen = html.unescape(re.search(r"<pre>(.*)</pre>", done.stdout, re.S)[1])
-        return json.loads(seen), hosts(tmp_path / "net.json")
-
-    return look
-
-
-def hosts(path):
-    """The hosts of all requests in Chromium's log, but for those that it asks of its own accord."""
-    params = (event.get("params", {}) for event in json.loads(path.read_text())["events"])
-    found = {urlsplit(each["url"]).hostname for each in params if "url" in each}
-    return {host for host in found if host and not re.search(r"\.(google|googleapis)\.com$", host)}
 
 
 @pytest.fixture
@@ -671,7 +573,7 @@ def server():
         thread.join()
 
 
-def test_a_browser_shows_all_of_it_and_asks_nobody(prefix, browse):
+def test_a_browser_shows_all_of_it_and_asks_nobody(prefix, browse):  # noqa: F811
     text = written(prefix)
     for width, flags in ((400, []), (1000, ["--blink-settings=preferredColorScheme=0"])):
         seen, asked = browse(text, width, *flags)
@@ -683,7 +585,7 @@ def test_a_browser_shows_all_of_it_and_asks_nobody(prefix, browse):
         assert levels[0] == levels[1] and (levels[0] > 200, levels[2] < 50) == (dark, dark)
 
 
-def test_a_browser_would_notice(model3, browse, server):
+def test_a_browser_would_notice(model3, browse, server):  # noqa: F811
     """What the test above relies on can fail; and what is put into the page cannot ask anybody."""
     url, asked = server
     leaking = written(model3).replace("<main>", f'<main><img src="{url}/leak">')
