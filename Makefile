@@ -2,13 +2,14 @@
 # make test   run the tests        make lint   check style
 # make reproduce TARGET=nowozin2018-table1   run a published table again; without TARGET all of them
 #   BUDGET=full|small|tiny   PROFILE=slurm   ARGS="--status", "--cores 2", "--data-dir DATA", …
+# make docs   build the documentation, run its tutorials, check its links; open build/docs/html/index.html
 # make install   create .venv with everything that the above need (done by each of them)
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_ENV := PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt PIP_DISABLE_PIP_VERSION_CHECK=1
 
-.PHONY: demo test bench lint reproduce install clean
+.PHONY: demo test bench lint docs reproduce install clean
 
 demo: install
 	$(BIN)/python scripts/demo.py
@@ -25,6 +26,10 @@ reproduce: install
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
+docs: .venv/docs-installed
+	$(BIN)/sphinx-build -W --keep-going -b html -d build/docs/doctrees docs build/docs/html
+	@echo "The site is in build/docs/html/index.html"
+
 install: .venv/installed
 
 .venv/installed: requirements.txt constraints.txt pyproject.toml
@@ -36,5 +41,9 @@ install: .venv/installed
 	@$(PIP_ENV) $(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@
 
+.venv/docs-installed: .venv/installed
+	@$(PIP_ENV) $(BIN)/pip install --quiet --editable '.[docs]'
+	@touch $@
+
 clean:
-	rm -rf .venv build *.egg-info demo-output
+	rm -rf .venv build docs/generated *.egg-info demo-output
