@@ -42,7 +42,10 @@ def loss(log_w, estimator="iwae", *, model=None, path=None, score=None):
 
     Examples
     --------
-    >>> jax.grad(loss)(jnp.log(jnp.asarray([[1.0], [3.0]]))).ravel()
+    >>> import jax
+    >>> import jax.numpy as jnp
+    >>> import jvi.jax
+    >>> jax.grad(jvi.jax.loss)(jnp.log(jnp.asarray([[1.0], [3.0]]))).ravel()
     Array([-0.25, -0.75], dtype=float32)
     """
     parts = {"model": model, "path": path, "score": score}

@@ -41,8 +41,10 @@ def loss(log_w, estimator="iwae", *, model=None, path=None, score=None):
 
     Examples
     --------
+    >>> import torch
+    >>> import jvi.torch
     >>> log_w = torch.log(torch.tensor([[1.0], [3.0]])).requires_grad_()
-    >>> loss(log_w, "iwae").backward()
+    >>> jvi.torch.loss(log_w, "iwae").backward()
     >>> log_w.grad.ravel()
     tensor([-0.2500, -0.7500])
     """

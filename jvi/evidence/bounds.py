@@ -16,7 +16,7 @@ __all__ = ["effective_sample_size", "elbo", "iwae", "log_sum_exp", "normalised_w
 
 
 def elbo(log_w: Array, axis: int = 0, check_finite: bool = True) -> Array:
-    """Evidence lower bound: the mean of `log_w` over the sample axis.
+    """Evidence lower bound, the mean of `log_w` (Kingma & Welling 2014, equation 6).
 
     Parameters
     ----------
@@ -30,11 +30,19 @@ def elbo(log_w: Array, axis: int = 0, check_finite: bool = True) -> Array:
     Returns
     -------
     array, shape (N,), float64
+        In nats.
 
     Raises
     ------
     ValueError
         For NaN or +inf among the log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> jvi.elbo(np.log([[1.0], [4.0]]))  # log 2, the mean of log 1 and log 4
+    array([0.69314718])
     """
     with float64_context(log_w):
         return namespace(log_w).mean(_float64(log_w, check_finite), axis=axis)
@@ -55,18 +63,53 @@ def iwae(log_w: Array, axis: int = 0, check_finite: bool = True) -> Array:
     Returns
     -------
     array, shape (N,), float64
+        In nats; -inf where every weight is zero.
 
     Raises
     ------
     ValueError
         For NaN or +inf among the log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> jvi.iwae(np.log([[1.0], [3.0]]))  # log 2, of the mean weight
+    array([0.69314718])
     """
     with float64_context(log_w):
         return log_sum_exp(log_w, axis, check_finite) - math.log(log_w.shape[axis])
 
 
 def log_sum_exp(log_w: Array, axis: int = 0, check_finite: bool = True) -> Array:
-    """log of the summed weights, shape (N,); -inf where every weight is zero."""
+    """log of the summed weights.
+
+    Parameters
+    ----------
+    log_w : array, shape (K, N)
+        Log importance weights.
+    axis : int
+        The sample axis.
+    check_finite : bool
+        Refuse NaN and +inf.
+
+    Returns
+    -------
+    array, shape (N,), float64
+        In nats; -inf where every weight is zero.
+
+    Raises
+    ------
+    ValueError
+        For NaN or +inf among the log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jvi.evidence.bounds import log_sum_exp
+    >>> np.exp(log_sum_exp(np.log([[1.0], [3.0]])))
+    array([4.])
+    """
     with float64_context(log_w):
         xp, log_w = namespace(log_w), _float64(log_w, check_finite)
         top = _finite_max(xp, log_w, axis)
@@ -74,7 +117,35 @@ def log_sum_exp(log_w: Array, axis: int = 0, check_finite: bool = True) -> Array
 
 
 def normalised_weights(log_w: Array, axis: int = 0, check_finite: bool = True) -> Array:
-    """The weights divided by their sum, same shape as `log_w`; they sum to 1 over `axis`."""
+    """The weights divided by their sum.
+
+    Parameters
+    ----------
+    log_w : array, shape (K, N)
+        Log importance weights.
+    axis : int
+        The sample axis.
+    check_finite : bool
+        Refuse NaN and +inf.
+
+    Returns
+    -------
+    array, shape (K, N), float64
+        They sum to 1 over `axis`.
+
+    Raises
+    ------
+    ValueError
+        For NaN or +inf among the log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jvi.evidence.bounds import normalised_weights
+    >>> normalised_weights(np.log([[1.0], [3.0]]))
+    array([[0.25],
+           [0.75]])
+    """
     with float64_context(log_w):
         xp, log_w = namespace(log_w), _float64(log_w, check_finite)
         weights = xp.exp(log_w - _finite_max(xp, log_w, axis))
@@ -82,7 +153,34 @@ def normalised_weights(log_w: Array, axis: int = 0, check_finite: bool = True) -
 
 
 def effective_sample_size(log_w: Array, axis: int = 0, check_finite: bool = True) -> Array:
-    """1 / (sum of squared normalised weights), between 1 and K, shape (N,)."""
+    """1 / (sum of squared normalised weights) (Kong, Liu & Wong 1994).
+
+    Parameters
+    ----------
+    log_w : array, shape (K, N)
+        Log importance weights.
+    axis : int
+        The sample axis.
+    check_finite : bool
+        Refuse NaN and +inf.
+
+    Returns
+    -------
+    array, shape (N,), float64
+        Between 1, where one weight is all there is, and K, where they are equal.
+
+    Raises
+    ------
+    ValueError
+        For NaN or +inf among the log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jvi.evidence.bounds import effective_sample_size
+    >>> effective_sample_size(np.log([[1.0, 1.0], [1.0, 3.0]]))  # 2, and 1 / (1/16 + 9/16)
+    array([2. , 1.6])
+    """
     with float64_context(log_w):
         weights = normalised_weights(log_w, axis, check_finite)
         return 1.0 / namespace(log_w).sum(weights**2, axis=axis)

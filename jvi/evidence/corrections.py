@@ -49,6 +49,20 @@ def delta_method(log_w: Array, axis: int = 0) -> Array:
     Returns
     -------
     array, shape (N,), float64
+        In nats.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two samples, and NaN or +inf among the log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> log_w = np.log([[1.0], [3.0]])
+    >>> jvi.corrections.delta_method(log_w) - jvi.iwae(log_w)  # s² / (2 K w̄²) = 2 / 16
+    array([0.125])
     """
     num_samples = log_w.shape[axis]
     if num_samples < 2:
@@ -76,6 +90,20 @@ def nested_jackknife(log_w: Array, order: int = 1, axis: int = 0) -> Array:
     Returns
     -------
     array, shape (N,), float64
+        In nats.
+
+    Raises
+    ------
+    ValueError
+        For an order outside its range, or so high that rounding errors would exceed 1e-6 nats, and
+        NaN or +inf among the log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> jvi.corrections.nested_jackknife(np.log([[1.0], [3.0]]))  # 2 log 2 - log 1
+    array([1.38629436])
     """
     num_samples = log_w.shape[axis]
     coefficients = jackknife_coefficients(num_samples, order)
@@ -130,6 +158,16 @@ class Unbiased(NamedTuple):
         distances from their median is above 1/2, or unknown, as for fewer than 30 repeats.
     num_samples : int
         How many log-weights were drawn for each data point, all together.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> found = jvi.corrections.antithetic_mlmc(
+    ...     lambda num: np.full((num, 1), -2.0), np.random.default_rng(0)
+    ... )
+    >>> found.value, found.sample_variance, found.infinite_variance  # all weights are equal
+    (array([-2.]), array([0.]), array([False]))
     """
 
     value: Array
@@ -142,7 +180,16 @@ class Unbiased(NamedTuple):
 
     @property
     def standard_error(self) -> Array:
-        """Of `value`, array (N,); infinite where the variance is, or is suspected to be."""
+        """Of `value`, array (N,), in nats; infinite where the variance is, or is suspected to be.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import jvi
+        >>> draw = lambda num: np.full((num, 1), -2.0)
+        >>> jvi.corrections.sumo(draw, np.random.default_rng(0)).standard_error
+        array([inf])
+        """
         with float64_context(self.value):
             xp = namespace(self.value)
             return xp.where(self.infinite_variance, math.inf, xp.sqrt(self.sample_variance))
@@ -172,6 +219,21 @@ def sumo(
     Returns
     -------
     Unbiased
+
+    Raises
+    ------
+    ValueError
+        For fewer than two repeats, and NaN or +inf among the log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> rng = np.random.default_rng(0)
+    >>> draw = lambda num: np.log(rng.uniform(0.5, 1.5, (num, 1)))  # p(x) = 1
+    >>> found = jvi.corrections.sumo(draw, rng, repeats=200)
+    >>> bool(found.lower < 0.0 < found.upper)
+    True
     """
 
     def estimate():
@@ -215,6 +277,21 @@ def antithetic_mlmc(
     Returns
     -------
     Unbiased
+
+    Raises
+    ------
+    ValueError
+        For fewer than two repeats, and NaN or +inf among the log-weights.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> rng = np.random.default_rng(0)
+    >>> draw = lambda num: np.log(rng.uniform(0.5, 1.5, (num, 1)))  # p(x) = 1
+    >>> found = jvi.corrections.antithetic_mlmc(draw, rng, repeats=200)
+    >>> bool(abs(found.value) < 2 * found.standard_error)
+    True
     """
     ratio = 2.0**-1.5
 

@@ -69,6 +69,14 @@ def pareto_k(log_w: Array, axis: int = 0) -> np.ndarray:
         nan for K < 30, too few for a tail, and where weights are nan or all are zero; -inf where
         the largest fifth of the weights are equal; +inf where most of the tail is zero beside the
         largest weight.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> u = (np.arange(1000.0) + 0.5) / 1000
+    >>> jvi.diagnostics.pareto_k(-0.5 * np.log(u)[:, None]).round(1)  # weights 1 / √u have k = 1/2
+    array([0.5])
     """
     log_w = np.moveaxis(host(log_w).astype(np.float64), axis, 0)
     if log_w.shape[0] < MIN_TAIL:
@@ -100,8 +108,7 @@ def pareto_threshold(num_samples: int) -> float:
 
     A tail of shape k takes 10^(1/(1-k)) samples before errors of importance sampling are as small
     as their standard error says, and above 0.7 no affordable number is enough (Vehtari et al. 2024,
-    sections 3.2.3 and 3.2.4, equation 13): 0.45 for K = 64, 0.58 for 256, 0.67 for 1,000, and 0.7
-    from 2,155 on.
+    sections 3.2.3 and 3.2.4, equation 13). It is 0.7 from K = 2,155 on.
 
     The threshold is of the true k, and the fitted one is uncertain: by 0.23 at K = 64, where 12
     weights make the tail, 0.12 at 1,000 and 0.09 at 4,000. Of data sets with k = 0.3, for which 27
@@ -118,6 +125,12 @@ def pareto_threshold(num_samples: int) -> float:
     -------
     float
         nan for K < 30, as is `pareto_k`.
+
+    Examples
+    --------
+    >>> import jvi
+    >>> [round(jvi.diagnostics.pareto_threshold(K), 2) for K in (64, 256, 1000, 10000)]
+    [0.45, 0.58, 0.67, 0.7]
     """
     if num_samples < MIN_TAIL:
         return math.nan
@@ -139,6 +152,7 @@ def jackknife_error(
     estimator : callable
         From log-weights, shape (K', N), to estimates, shape (N,): `jvi.iwae`, `jvi.jackknife`, …
     log_w : array, shape (K, N)
+        Log importance weights.
     num_groups : int
         G; K where there are fewer samples.
 
@@ -151,6 +165,14 @@ def jackknife_error(
     ------
     ValueError
         For fewer than two samples.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> log_w = np.array([[0.0], [1.0], [2.0]])
+    >>> jvi.diagnostics.jackknife_error(jvi.elbo, log_w)  # of a mean, s / √K = 1 / √3
+    array([0.57735027])
     """
     num_samples = log_w.shape[0]
     groups = min(num_groups, num_samples)
@@ -173,9 +195,8 @@ def half_width(errors: Array, num_groups: int, level: float = 0.95) -> float:
 
     √(Σ_n s_n²) / N, with s_n from `jackknife_error`, times a quantile of Student's t. Each s_n has
     G - 1 degrees of freedom, and the sum (G - 1) (Σ s²)² / Σ s⁴ (Satterthwaite 1946): G - 1 for one
-    data point, or one that dominates, N (G - 1) for many alike. At G = 8 and one data point the
-    interval is ±2.36 standard errors, where that of a normal distribution, ±1.96, would be one of
-    91%.
+    data point, or one that dominates, N (G - 1) for many alike. At G = 8 and one data point
+    that of a normal distribution, ±1.96 standard errors, would be an interval of 91%.
 
     Parameters
     ----------
@@ -195,6 +216,13 @@ def half_width(errors: Array, num_groups: int, level: float = 0.95) -> float:
     ------
     ValueError
         For fewer than two groups, no errors, or a level that is none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> round(jvi.diagnostics.half_width(np.ones(1), num_groups=8), 2)
+    2.36
     """
     from scipy.stats import t
 
@@ -230,7 +258,15 @@ class Trust(NamedTuple):
     few_samples : bool
         Effective sample size below 2: the estimate is one sample's.
     large_correction : bool
-        |correction| above `error`: terms that the jackknife takes to be small are not.
+        Absolute correction above `error`: terms that the jackknife takes to be small are not.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> found = jvi.diagnostics.trust(np.log([[1.0], [3.0]]))
+    >>> found.ess, found.few_samples, found.pareto_k
+    (array([1.6]), array([ True]), array([nan]))
     """
 
     pareto_k: np.ndarray
@@ -243,7 +279,17 @@ class Trust(NamedTuple):
 
     @property
     def doubtful(self) -> np.ndarray:
-        """Where any of the three holds."""
+        """Where any of the three holds: bool, shape (N,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import jvi
+        >>> log_w = np.zeros((64, 2))
+        >>> log_w[0, 1] = 20.0  # of the second data point, one sample outweighs all others
+        >>> jvi.diagnostics.trust(log_w).doubtful
+        array([False,  True])
+        """
         return self.heavy_tail | self.few_samples | self.large_correction
 
 
@@ -252,7 +298,7 @@ def trust(log_w: Array, order: int = 1, value: Array | None = None) -> Trust:
 
     The bias that JVI removes is O(1/K), against a standard error of O(1/√K); where the correction
     is the larger of the two, K is outside the range in which the jackknife's expansion holds. The
-    standard error is the infinitesimal jackknife's (Jaeckel 1972; Efron 1982, chapter 6),
+    standard error is the infinitesimal jackknife's (Jaeckel 1972; Efron 1982, chapter 6), ::
 
         error² = Σ_k (v_k - 1/K)² = 1/ESS - 1/K,    v the normalised weights,
 
@@ -262,6 +308,7 @@ def trust(log_w: Array, order: int = 1, value: Array | None = None) -> Trust:
     Parameters
     ----------
     log_w : array, shape (K, N)
+        Log importance weights.
     order : int
         Of the jackknife, less than K.
     value : array, shape (N,), optional
@@ -270,6 +317,19 @@ def trust(log_w: Array, order: int = 1, value: Array | None = None) -> Trust:
     Returns
     -------
     Trust
+
+    Raises
+    ------
+    ValueError
+        As `jvi.jackknife`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> found = jvi.diagnostics.trust(np.log([[1.0], [3.0]]))
+    >>> found.error**2  # 1/ESS - 1/K = 5/8 - 1/2
+    array([0.125])
     """
     k = pareto_k(log_w)
     ess = host(effective_sample_size(log_w))
@@ -302,6 +362,13 @@ def active_units(q_mean: Array, threshold: float = 0.01) -> Array:
     Returns
     -------
     array of bool, shape (D,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> jvi.diagnostics.active_units(np.array([[0.05, 1.0], [-0.05, -1.0]]))  # variances 1/400, 1
+    array([False,  True])
     """
     with float64_context(q_mean):
         return namespace(q_mean).var(float64(q_mean), axis=0) > threshold

@@ -1,6 +1,6 @@
 """Gradient estimators: three weights per sample, computed from log-weights alone.
 
-For one data point the ascent direction of every estimator here is
+For one data point the ascent direction of every estimator here is ::
 
     sum over k of   model_k * d/dtheta [log p(x|z_k) + log p(z_k)]      at fixed z_k
                   + path_k  * d/dz [log w_k] * d/dphi z_k               through the sample
@@ -53,6 +53,12 @@ class Rule(NamedTuple):
         The option that says how many rows of `log_w` are auxiliary draws.
     apart : bool
         Whether the encoder ascends another bound than the model, where log q's derivative is total.
+
+    Examples
+    --------
+    >>> from jvi.evidence.estimators import ESTIMATORS
+    >>> ESTIMATORS["dreg"].route, ESTIMATORS["dreg"].source
+    ('path', 'Tucker et al. 2019')
     """
 
     function: Callable[..., tuple[Array, Weights]]
@@ -70,13 +76,44 @@ class Estimator(NamedTuple):
     spec : jvi.spec.Spec
         Its name and options; `str` gives the spelling that `estimator` reads.
     rule : Rule
+        Its line in `ESTIMATORS`.
+
+    Examples
+    --------
+    >>> import jvi
+    >>> jvi.estimator("ciwae")
+    <estimator ciwae:beta=0.5: Rainforth et al. 2018>
     """
 
     spec: Spec
     rule: Rule
 
     def __call__(self, log_w: Array, **now: Any) -> Weights:
-        """The gradient weights of `log_w`, shape (K, N)."""
+        """The gradient weights of log-weights.
+
+        Parameters
+        ----------
+        log_w : array, shape (K, N)
+            Log importance weights.
+        **now : float or array
+            As for `with_bound`.
+
+        Returns
+        -------
+        Weights
+
+        Raises
+        ------
+        ValueError
+            As `with_bound`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import jvi
+        >>> jvi.estimator("renyi")(np.log([[1.0], [9.0]]), alpha=0.5).model.ravel()  # as √w
+        array([0.25, 0.75])
+        """
         return self.with_bound(log_w, **now)[1]
 
     def with_bound(self, log_w: Array, **now: Any) -> tuple[Array, Weights]:
@@ -85,9 +122,29 @@ class Estimator(NamedTuple):
         Parameters
         ----------
         log_w : array, shape (K, N)
+            Log importance weights.
         **now : float or array
             Values in the place of options, as of those that are learned or change while training.
             `kl` is the weight that log p(z) - log q(z|x) has in `log_w`: see `weighs_kl`.
+
+        Returns
+        -------
+        bound : array, shape (N,), float64
+            In nats; NaN where `log_w` holds NaN or +inf.
+        weights : Weights
+
+        Raises
+        ------
+        ValueError
+            For a value that an option cannot have, or too few samples.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import jvi
+        >>> bound, weights = jvi.estimator("iwae").with_bound(np.log([[1.0], [3.0]]))
+        >>> bound, weights.model.ravel()
+        (array([0.69314718]), array([0.25, 0.75]))
         """
         if self.route == TOTAL:
             now.pop("kl", None)  # a total derivative holds for whatever log-weights are
@@ -96,23 +153,51 @@ class Estimator(NamedTuple):
 
     @property
     def route(self) -> str:
-        """One of `TOTAL`, `PATH`, `SCORE` and `SLEEP`."""
+        """One of `TOTAL`, `PATH`, `SCORE` and `SLEEP`: how log q(z|x) enters.
+
+        Examples
+        --------
+        >>> import jvi
+        >>> [jvi.estimator(name).route for name in ("iwae", "dreg", "vimco", "wake-sleep")]
+        ['total', 'path', 'score', 'sleep']
+        """
         return self.rule.route
 
     @property
     def one_bound(self) -> bool:
-        """Whether it is the gradient of one scalar: all densities may come from one pass."""
+        """Whether it is the gradient of one scalar: all densities may come from one pass.
+
+        Examples
+        --------
+        >>> import jvi
+        >>> jvi.estimator("iwae").one_bound, jvi.estimator("piwae").one_bound
+        (True, False)
+        """
         return self.route == TOTAL and not self.rule.apart
 
     @property
     def weighs_kl(self) -> bool:
-        """Whether log p(z) - log q(z|x) may have a weight, for annealing."""
+        """Whether log p(z) - log q(z|x) may have a weight, for annealing.
+
+        Examples
+        --------
+        >>> import jvi
+        >>> jvi.estimator("elbo").weighs_kl, jvi.estimator("rws").weighs_kl
+        (True, False)
+        """
         known = inspect.signature(self.rule.function).parameters
         return self.route == TOTAL or "kl" in known
 
     @property
     def learned(self) -> str | None:
-        """The option whose value training finds."""
+        """The option whose value training finds, or None.
+
+        Examples
+        --------
+        >>> import jvi
+        >>> jvi.estimator("ciwae:beta=learned").learned
+        'beta'
+        """
         return next((key for key, value in self.spec.options.items() if value == LEARNED), None)
 
     @property
@@ -120,6 +205,12 @@ class Estimator(NamedTuple):
         """How many rows `log_w` has beyond the K samples: auxiliary draws of q, which come last.
 
         Their weights are zero and the bound leaves them out, as whatever else is reported should.
+
+        Examples
+        --------
+        >>> import jvi
+        >>> jvi.estimator("iwae").num_auxiliary, jvi.estimator("ovis-mc:aux=4").num_auxiliary
+        (0, 4)
         """
         return self.spec.options[self.rule.auxiliary] if self.rule.auxiliary else 0
 
@@ -135,7 +226,7 @@ def estimator(name: str | Estimator) -> Estimator:
 
     Parameters
     ----------
-    name : str
+    name : str or Estimator
         A key of `ESTIMATORS` and values for its options: "iwae", "jvi-clip:order=2".
 
     Returns
@@ -151,7 +242,8 @@ def estimator(name: str | Estimator) -> Estimator:
     Examples
     --------
     >>> import numpy as np
-    >>> weights = estimator("dreg")(np.log([[1.0], [3.0]]))
+    >>> import jvi
+    >>> weights = jvi.estimator("dreg")(np.log([[1.0], [3.0]]))
     >>> weights.model.ravel(), weights.path.ravel(), weights.score
     (array([0.25, 0.75]), array([0.0625, 0.5625]), None)
     """

@@ -35,7 +35,23 @@ DSNR = 2  # the place of one of them
 
 
 class Moments(NamedTuple):
-    """Of `number` vectors: their mean, and the sum of squared deviations from it, shape (P,)."""
+    """Of vectors, what their mean and variance take.
+
+    Attributes
+    ----------
+    number : int
+        How many vectors.
+    mean : array, shape (P,), float64
+    squares : array, shape (P,), float64
+        Sum of squared deviations from the mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> jvi.diagnostics.Moments(number=2, mean=np.array([2.0]), squares=np.array([2.0])).mean
+    array([2.])
+    """
 
     number: int
     mean: Array
@@ -55,6 +71,15 @@ class Reference(NamedTuple):
         What a parameter weighs in the two averages: 1 / (how many count), or 0.
     number : int
         Of gradients in all folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> folds = [jvi.diagnostics.moments(np.array([g])) for g in (1.0, 3.0)]
+    >>> against = jvi.diagnostics.reference(folds, fold=0)
+    >>> against.mean, against.deviation, against.own
+    (array([2.]), array([1.]), array([1.]))
     """
 
     mean: Array
@@ -76,20 +101,31 @@ class Noise(NamedTuple):
 
     Attributes
     ----------
-    snr : float
-        |E g_i| / σ(g_i) (Rainforth et al. 2018, equation 4), the mean over all parameters i whose
-        gradient varies at all.
-    snr_ovis : float
+    snr, snr_error : float
+        abs(E g_i) / σ(g_i) (Rainforth et al. 2018, equation 4), the mean over all parameters i
+        whose gradient varies at all.
+    snr_ovis, snr_ovis_error : float
         The same over those whose variance exceeds 1e-15, as in the code of Liévin et al. 2020.
-    dsnr : float
+    dsnr, dsnr_error : float
         E ‖g_∥‖ / ‖g_⊥‖, the parts along the mean gradient and across it (Rainforth et al. 2018,
         equation 12); nan for a single parameter.
-    magnitude : float
-        The mean over all parameters of |E g_i|.
-    variance : float
+    magnitude, magnitude_error : float
+        The mean over all parameters of abs(E g_i).
+    variance, variance_error : float
         The mean over all parameters of σ²(g_i).
     number : int
         How many estimates of the gradient they are from.
+
+    Examples
+    --------
+    `noise` makes one, as here of two estimates of one parameter's gradient:
+
+    >>> import numpy as np
+    >>> from jvi import diagnostics
+    >>> of_scores = diagnostics.Moments(2, np.zeros(11), np.zeros(11))
+    >>> of_turns = diagnostics.Moments(2, np.zeros(1), np.zeros(1))
+    >>> diagnostics.noise(of_scores, of_turns).snr
+    0.0
     """
 
     snr: float
@@ -106,14 +142,47 @@ class Noise(NamedTuple):
 
 
 def moments(vector: Array) -> Moments:
-    """Of one vector, shape (P,)."""
+    """`Moments` of a single vector.
+
+    Parameters
+    ----------
+    vector : array, shape (P,)
+
+    Returns
+    -------
+    Moments
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> jvi.diagnostics.moments(np.array([1.0, 2.0]))
+    Moments(number=1, mean=array([1., 2.]), squares=array([0., 0.]))
+    """
     with float64_context(vector):
         mean = float64(vector)
         return Moments(1, mean, namespace(mean).zeros_like(mean))
 
 
 def merge(one: Moments, other: Moments) -> Moments:
-    """Of the vectors of both (Chan, Golub & LeVeque 1983, equations 2.1)."""
+    """`Moments` of the vectors of both (Chan, Golub & LeVeque 1983, equations 2.1).
+
+    Parameters
+    ----------
+    one, other : Moments
+        Of vectors of the same length.
+
+    Returns
+    -------
+    Moments
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jvi.evidence.diagnostics import merge, moments
+    >>> merge(moments(np.array([1.0])), moments(np.array([3.0])))
+    Moments(number=2, mean=array([2.]), squares=array([2.]))
+    """
     count = one.number + other.number
     with float64_context(one.mean):
         away = other.mean - one.mean
@@ -123,12 +192,31 @@ def merge(one: Moments, other: Moments) -> Moments:
 
 
 def reference(folds: Sequence[Moments], fold: int) -> Reference:
-    """What gradients of the fold of that number are held against.
+    """What gradients of one fold are held against.
+
+    Parameters
+    ----------
+    folds : sequence of Moments
+        Of the gradients of each fold.
+    fold : int
+        The place of the one.
+
+    Returns
+    -------
+    Reference
 
     Raises
     ------
     ValueError
         For fewer than two folds, of which there is no other.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> folds = [jvi.diagnostics.moments(np.array(g)) for g in ([1.0, 0.0], [0.0, 2.0])]
+    >>> jvi.diagnostics.reference(folds, fold=0).others  # the direction of the other fold's mean
+    array([0., 1.])
     """
     if len(folds) < 2:
         raise ValueError("signal and noise need at least 2 folds of gradients")
@@ -149,20 +237,40 @@ def reference(folds: Sequence[Moments], fold: int) -> Reference:
 
 
 def scores(gradient: Array, against: Reference) -> Array:
-    """What one estimate speaks for, shape (10 + P,).
+    """What one estimate of the gradient speaks for.
 
-    The first five are the mean of two answers, one with signs and direction of the mean of all
-    folds and one with those of the other folds; the next five are half their difference: each time
-    (snr, snr_ovis, dsnr, magnitude, variance). What follows is dsnr's derivative by the direction.
-
-    With m, s the mean and deviation of a parameter's
-    gradient g, and σ the sign of a mean, the signal-to-noise ratio's is
+    With m, s the mean and deviation of a parameter's gradient g, and σ the sign of a mean, it
+    speaks for the signal-to-noise ratio ::
 
         σ g/s - |m| ((g - m)²/s² - 1) / (2 s).
 
     The first term's mean is the ratio. The second has mean 0, and adds to the spread what comes of
     s not being known: the error is the delta method's, for any distribution and any correlation of
     parameters (the infinitesimal jackknife, Efron 1982, chapter 6).
+
+    Parameters
+    ----------
+    gradient : array, shape (P,)
+    against : Reference
+        Of the fold that the estimate belongs to.
+
+    Returns
+    -------
+    array, shape (10 + P,), float64
+        The first five are the mean of two answers, one with signs and direction of the mean of all
+        folds and one with those of the other folds; the next five are half their difference: each
+        time (snr, snr_ovis, dsnr, magnitude, variance). What follows is dsnr's derivative by the
+        direction.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> gradients = np.array([[1.0, -1.0], [3.0, -3.0]])
+    >>> folds = [jvi.diagnostics.moments(g) for g in gradients]
+    >>> found = jvi.diagnostics.scores(gradients[0], jvi.diagnostics.reference(folds, 0))
+    >>> float(found[3])  # of the magnitude
+    1.0
     """
     with float64_context(against.mean):
         g, m, s = float64(gradient), against.mean, against.deviation
@@ -195,8 +303,27 @@ def turns(gradient: Array, against: Reference, of_scores: Moments) -> Array:
     ----------
     gradient : array, shape (P,)
     against : Reference
+        Of the fold that the estimate belongs to.
     of_scores : Moments
         Of the scores of all estimates.
+
+    Returns
+    -------
+    array, shape (1,), float64
+
+    Examples
+    --------
+    Where every estimate has the direction of the mean, nothing is across it:
+
+    >>> import numpy as np
+    >>> from functools import reduce
+    >>> from jvi import diagnostics
+    >>> gradients = np.array([[1.0, 0.0], [3.0, 0.0]])
+    >>> folds = [diagnostics.moments(g) for g in gradients]
+    >>> against = diagnostics.reference(folds, 0)
+    >>> parts = [diagnostics.moments(diagnostics.scores(g, against)) for g in gradients]
+    >>> diagnostics.turns(gradients[0], against, reduce(diagnostics.merge, parts))
+    array([0.])
     """
     with float64_context(against.mean):
         xp, u, g = namespace(against.mean), against.own, float64(gradient)
@@ -207,7 +334,34 @@ def turns(gradient: Array, against: Reference, of_scores: Moments) -> Array:
 
 
 def noise(of_scores: Moments, of_turns: Moments) -> Noise:
-    """`Noise` from the moments of the `scores` of all estimates and of the `turns` of some."""
+    """Signal and noise of the gradient, in the three passes that docs/signal-to-noise.md derives.
+
+    Parameters
+    ----------
+    of_scores : Moments
+        Of the `scores` of all estimates.
+    of_turns : Moments
+        Of the `turns` of some of them.
+
+    Returns
+    -------
+    Noise
+
+    Examples
+    --------
+    >>> from functools import reduce
+    >>> import numpy as np
+    >>> from jvi import diagnostics as d
+    >>> estimates = 1.0 + 2.0 * np.random.default_rng(0).standard_normal((400, 3))  # SNR 1/2
+    >>> folds = [reduce(d.merge, map(d.moments, estimates[i::2])) for i in (0, 1)]
+    >>> against = [d.reference(folds, i) for i in (0, 1)] * 200
+    >>> rows = [d.scores(g, a) for g, a in zip(estimates, against)]
+    >>> of_scores = reduce(d.merge, map(d.moments, rows))
+    >>> turned = [d.turns(g, a, of_scores) for g, a in zip(estimates, against)]
+    >>> found = d.noise(of_scores, reduce(d.merge, map(d.moments, turned)))
+    >>> bool(abs(found.snr - 0.5) < 2 * found.snr_error), found.snr_error < 0.1
+    (True, True)
+    """
     count = of_scores.number
     values, doubt = host(of_scores.mean)[: 2 * COLUMNS].reshape(2, COLUMNS)
     variances = host(of_scores.squares)[:COLUMNS] / (count - 1)

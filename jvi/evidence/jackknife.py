@@ -1,7 +1,7 @@
 """The jackknife of IWAE (JVI, Nowozin 2018) at any order, in time and memory O(K).
 
 With r the normalised weights and S their sum before normalising, the definition's averages over
-subsets are regrouped (docs/jackknife.md) into
+subsets are regrouped (docs/jackknife.md) into ::
 
     JVI-m = log S + const(K, m) + Σ_{i=1}^m β_i E_i,            0 < β_i ≤ C(m, i),
     E_i   = Σ_{|B|=i} Σ_{A⊆B} (-1)^|A| log(1 - r_A),
@@ -72,8 +72,9 @@ def jackknife(log_w: Array, order: int = 1, axis: int = 0) -> Array:
     Examples
     --------
     >>> import numpy as np
+    >>> import jvi
     >>> log_w = np.log([[1.0], [2.0], [3.0]])
-    >>> jackknife(log_w, order=1)  # 3 log 2 - (2/3) (log 2.5 + log 2 + log 1.5)
+    >>> jvi.jackknife(log_w, order=1)  # 3 log 2 - (2/3) (log 2.5 + log 2 + log 1.5)
     array([0.73617286])
     """
     return _in_blocks(log_w, order, axis, with_weights=False)[0]
@@ -82,8 +83,32 @@ def jackknife(log_w: Array, order: int = 1, axis: int = 0) -> Array:
 def jackknife_weights(log_w: Array, order: int = 1, axis: int = 0) -> Array:
     """Derivative of `jackknife` with respect to each log-weight.
 
-    Takes and raises what `jackknife` does. Returns a float64 array of the shape of `log_w` that
-    sums to 1 over `axis`; weights can be negative for order ≥ 1.
+    Parameters
+    ----------
+    log_w : array, shape (K, N)
+        Log importance weights.
+    order : int
+        The order m, 0 ≤ m < K and m ≤ 16.
+    axis : int
+        The sample axis.
+
+    Returns
+    -------
+    array, shape (K, N), float64
+        They sum to 1 over `axis`; for order ≥ 1 some can be negative.
+
+    Raises
+    ------
+    ValueError
+        As `jackknife`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> jvi.jackknife_weights(np.log([[1.0], [3.0]]))  # 2 (1/4, 3/4) - (1/2, 1/2)
+    array([[0.],
+           [1.]])
     """
     return _in_blocks(log_w, order, axis, with_weights=True)[1]
 
@@ -93,18 +118,69 @@ def jackknife_and_weights(
 ) -> tuple[Array, Array]:
     """`jackknife` and `jackknife_weights` in one pass, at the cost of the second.
 
-    With `check_finite` False, NaN and +inf are not looked for but make value and weights NaN. Up to
-    order 2 nothing then depends on the numbers but the result: it can be traced or recorded.
+    Parameters
+    ----------
+    log_w : array, shape (K, N)
+        Log importance weights.
+    order : int
+        The order m, 0 ≤ m < K and m ≤ 16.
+    axis : int
+        The sample axis.
+    check_finite : bool
+        Refuse NaN and +inf. Otherwise they make value and weights NaN, and up to order 2 nothing
+        depends on the numbers but the result: it can be traced or recorded.
+
+    Returns
+    -------
+    value : array, shape (N,), float64
+        In nats.
+    weights : array, shape (K, N), float64
+
+    Raises
+    ------
+    ValueError
+        As `jackknife`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jvi.evidence.jackknife import jackknife_and_weights
+    >>> value, weights = jackknife_and_weights(np.log([[1.0], [3.0]]))
+    >>> value, weights.ravel()  # 2 log 2 - (log 3) / 2
+    (array([0.83698822]), array([0., 1.]))
     """
     return _in_blocks(log_w, order, axis, with_weights=True, check_finite=check_finite)
 
 
 @lru_cache(typed=True)  # 1 and 1.0 and True are one key otherwise
 def jackknife_coefficients(num_samples: int, order: int) -> tuple[Fraction, ...]:
-    """c(K, m, j) = (-1)^j (K - j)^m / ((m - j)! j!), j = 0..m, as exact Fractions; they sum to 1.
+    """c(K, m, j) = (-1)^j (K - j)^m / ((m - j)! j!), j = 0..m, as exact Fractions.
 
     JVI-m is Σ_j c(K, m, j) times the mean IWAE bound of the subsets that leave out j samples
     (Nowozin 2018, equations 10 and 11).
+
+    Parameters
+    ----------
+    num_samples : int
+        K.
+    order : int
+        The order m, 0 ≤ m < K.
+
+    Returns
+    -------
+    tuple of fractions.Fraction, length m + 1
+        They sum to 1.
+
+    Raises
+    ------
+    ValueError
+        For no samples, an order outside its range, and numbers that are not integers.
+
+    Examples
+    --------
+    >>> from jvi.evidence.jackknife import jackknife_coefficients
+    >>> jackknife_coefficients(10, 1)  # K and -(K - 1), as in Quenouille's jackknife
+    (Fraction(10, 1), Fraction(-9, 1))
     """
     _check_order(num_samples, order)
     return tuple(
@@ -116,7 +192,31 @@ def jackknife_coefficients(num_samples: int, order: int) -> tuple[Fraction, ...]
 
 
 def count_terms(num_samples: int, order: int) -> list[tuple[int, int, Fraction]]:
-    """What the definition enumerates: (j, C(K, j) subsets, coefficient c(K, m, j)), j = 0..m."""
+    """What the definition of JVI-m enumerates (Nowozin 2018, equation 11).
+
+    Parameters
+    ----------
+    num_samples : int
+        K.
+    order : int
+        The order m, 0 ≤ m < K.
+
+    Returns
+    -------
+    list of (int, int, fractions.Fraction)
+        For j = 0..m: j, the C(K, j) subsets that leave out j samples, and c(K, m, j).
+
+    Raises
+    ------
+    ValueError
+        As `jackknife_coefficients`.
+
+    Examples
+    --------
+    >>> from jvi.evidence.jackknife import count_terms
+    >>> [(j, subsets) for j, subsets, _ in count_terms(10, 2)]
+    [(0, 1), (1, 10), (2, 45)]
+    """
     coefficients = jackknife_coefficients(num_samples, order)
     return [(j, math.comb(num_samples, j), c) for j, c in enumerate(coefficients)]
 
@@ -135,7 +235,33 @@ def _check_order(num_samples, order):
 
 @lru_cache(typed=True)  # 1 and 1.0 and True are one key otherwise
 def constants(num_samples, order):
-    """const(K, m), and β_0 = 1, β_1, .., β_m, β_{m+1} = 0."""
+    """Constants of the regrouped sum (docs/jackknife.md).
+
+    Parameters
+    ----------
+    num_samples : int
+        K.
+    order : int
+        The order m, 0 ≤ m < K and m ≤ 16.
+
+    Returns
+    -------
+    const : float
+        const(K, m), in nats.
+    beta : list of float, length m + 2
+        β_0 = 1, β_1, .., β_m, β_{m+1} = 0.
+
+    Raises
+    ------
+    ValueError
+        For an order outside its range.
+
+    Examples
+    --------
+    >>> from jvi.evidence.jackknife import constants
+    >>> constants(4, 0)[1]  # of IWAE, whose constant is -log 4
+    [1.0, 0.0]
+    """
     c = jackknife_coefficients(num_samples, order)
     if order > MAX_ORDER:
         raise ValueError(

@@ -24,8 +24,22 @@ effective_sample_size = partial(bounds.effective_sample_size, check_finite=False
 class Terms(NamedTuple):
     """Log-weights and what they are made of, in nats.
 
-    `log_w` and `log_px`, log p(x|z), have shape (K, N). `kl`, the divergence of q(z|x) from p(z) in
-    closed form, has shape (N,); None where the model has none.
+    Attributes
+    ----------
+    log_w : array, shape (K, N)
+        Log importance weights.
+    log_px : array, shape (K, N)
+        log p(x|z).
+    kl : array, shape (N,), or None
+        The divergence of q(z|x) from p(z) in closed form; None where the model has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from jvi.evidence.quantities import Terms, bound
+    >>> terms = Terms(log_w=np.zeros((4, 1)), log_px=np.full((4, 1), -3.0), kl=np.ones(1))
+    >>> bound("vae").function(terms)  # the mean of log p(x|z), less the divergence
+    array([-4.])
     """
 
     log_w: Array
@@ -34,9 +48,22 @@ class Terms(NamedTuple):
 
 
 class Bound(NamedTuple):
-    """A function from `Terms` to a value for each data point; the jackknife's order, if it is one.
+    """What a name of `BOUNDS` stands for.
 
-    `needs` names the capability that a model must have, or is None.
+    Attributes
+    ----------
+    function : callable
+        From `Terms` to a value for each data point, array (N,), in nats.
+    order : int or None
+        The jackknife's, if it is one.
+    needs : str or None
+        The capability that a model must have.
+
+    Examples
+    --------
+    >>> from jvi.evidence.quantities import BOUNDS
+    >>> BOUNDS["vae"].needs, BOUNDS["iwae"].needs
+    ('kl', None)
     """
 
     function: Callable[[Terms], Array]
@@ -68,12 +95,31 @@ QUANTITIES: dict[str, Callable[[Terms], Array]] = {
 
 
 def bound(name: str, order: int = 1, others: tuple[str, ...] = ()) -> Bound:
-    """The bound of a name: of `BOUNDS`, "jvi" (of the given order), "jvi-M" or "iwae++" (JVI-1).
+    """The bound of a name.
+
+    Parameters
+    ----------
+    name : str
+        A key of `BOUNDS`, "jvi" (of the given order), "jvi-M" (of order M) or "iwae++" (JVI-1).
+    order : int
+        Of "jvi".
+    others : tuple of str
+        Names that the caller knows beside these, for the error.
+
+    Returns
+    -------
+    Bound
 
     Raises
     ------
     ValueError
         For any other name, listing these and `others`.
+
+    Examples
+    --------
+    >>> from jvi.evidence.quantities import bound
+    >>> [bound(name, order=2).order for name in ("iwae", "iwae++", "jvi", "jvi-3")]
+    [None, 1, 2, 3]
     """
     if name in BOUNDS:
         return BOUNDS[name]

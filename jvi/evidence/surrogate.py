@@ -1,7 +1,7 @@
 """A scalar for automatic differentiation: its value is a bound, its gradient an estimator's.
 
 With a_k, b_k and s_k the weights of `jvi.evidence.estimators`, held constant, and a bar over what
-is not differentiated, the loss is minus the mean over data points of
+is not differentiated, the loss is minus the mean over data points of ::
 
     bound + S - S̄,    S = Σ_k a_k log p(x, z̄_k) + b_k log w_k(z_k; θ̄, φ̄) + s_k log q(z̄_k|x).
 """
@@ -33,7 +33,9 @@ def loss(
     Parameters
     ----------
     log_w : array, shape (K, N)
-    estimator : str
+        Log importance weights.
+    estimator : str or Estimator
+        NAME[:key=value,…], see `jvi.estimator`.
     parts : dict of str to array, shape (K, N), or None
         By the keys of `PARTS`.
     detach : function
@@ -42,6 +44,21 @@ def loss(
     Returns
     -------
     array, scalar, of the dtype of `log_w`
+        In nats.
+
+    Raises
+    ------
+    ValueError
+        For an unknown estimator, and parts that are missing, unused or of another shape.
+
+    Examples
+    --------
+    The value alone, in NumPy, which differentiates nothing:
+
+    >>> import numpy as np
+    >>> from jvi.evidence.surrogate import loss
+    >>> float(loss(np.log([[1.0], [4.0]]), "elbo", {}, np.copy))  # -log 2
+    -0.6931471805599453
     """
     rule = estimator_of(estimator)
     if log_w.ndim != 2 or 0 in log_w.shape:

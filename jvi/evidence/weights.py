@@ -34,7 +34,25 @@ normalised_weights = partial(bounds.normalised_weights, check_finite=False)
 
 
 class Weights(NamedTuple):
-    """Gradient weights of each sample, float64 arrays of shape (K, N); None for an unused route."""
+    """Gradient weights of each sample; None for a route that the estimator does not use.
+
+    Attributes
+    ----------
+    model : array, shape (K, N), float64
+        Of d/dθ [log p(x|z) + log p(z)] at fixed z.
+    path : array, shape (K, N), float64, or None
+        Of d/dz [log w] · dz/dφ, through the sample.
+    score : array, shape (K, N), float64, or None
+        Of d/dφ log q(z|x) at fixed z.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import jvi
+    >>> weights = jvi.estimator("iwae")(np.log([[1.0], [3.0]]))
+    >>> weights.model.ravel(), weights.path.ravel(), weights.score.ravel()
+    (array([0.25, 0.75]), array([0.25, 0.75]), array([-0.25, -0.75]))
+    """
 
     model: Array
     path: Array | None

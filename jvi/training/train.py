@@ -55,10 +55,11 @@ def train(
     estimator : str or jvi.evidence.estimators.Estimator
         Of the gradient: NAME[:key=value,…] of `jvi.evidence.estimators.ESTIMATORS`.
     num_samples : int
-        K.
+        K, draws of z for each data point of a step.
     epochs : int, optional
         The schedule's; 100 where it has no end.
     batch_size : int
+        Data points of a step.
     optimizer : str, optional
         NAME[:key=value,…] of `jvi.training.optimizers.OPTIMIZERS`: "sgd", "adam:eps=1e-4". The
         schedule's; "adam" where it names none.
@@ -101,6 +102,14 @@ def train(
         Where `output` has a model already.
     jvi.training.step.Diverged
         When the loss is no longer finite.
+
+    Examples
+    --------
+    >>> import jvi
+    >>> digits = jvi.load_dataset("digits")
+    >>> model = jvi.train("mlp:hidden=4,latent=2", digits, "dreg", epochs=2, quiet=True)
+    >>> [epoch["epoch"] for epoch in model.history]
+    [1, 2]
     """
     data = as_dataset(data)
     trained = _model(model_or_name, data, device, seed)
