@@ -1,7 +1,7 @@
 """Runs of train.py: continued, interrupted, killed, beside each other, over an older model."""
 
 import json
-import os
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -19,6 +19,7 @@ from jvi.training.checkpoints import files_of
 
 SIZES = "--nhidden 8 --nlatent 2 --vae-type iwae --vae-samples 2 --opt adam -b 400 --lr 1e-3"
 SCRIPT = Path(train.__file__)
+IMPORTED_BY_A_RUN = ["jvi.scripts.train", "jvi.training.run", "jvi.functions.kernels.on_numba"]
 
 
 def run(prefix, more="", epochs=2):
@@ -441,27 +442,32 @@ def test_but_not_all_of_them(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_and_continued_it_ends_the_same(tmp_path):
-    """Also while writing: a hundred times, at random moments."""
-    epochs, rng = 40, np.random.default_rng(0)
+    """Also while writing: a hundred times, at random moments.
+
+    Processes are forked from one that has imported everything, so that they are killed at work.
+    """
+    epochs, rng = 200, np.random.default_rng(0)
     run(tmp_path / "whole", epochs=epochs)
-    child, kills = start(tmp_path / "m", epochs=epochs), 0
-    while True:
-        time.sleep(rng.uniform(0.5, 1.2))
-        if child.poll() is not None:
-            assert child.returncode == 0, child.stderr.read()
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(IMPORTED_BY_A_RUN)
+    new = [*SIZES.split(), "-o", str(tmp_path / "m"), "-e", str(epochs), "--overwrite", "--quiet"]
+    latest = files_of(tmp_path / "m").latest
+
+    def written():
+        return latest.stat().st_mtime_ns if latest.exists() else 0
+
+    for kills in range(101):
+        words = ["--resume", str(tmp_path / "m"), "--quiet"] if latest.exists() else new
+        child = processes.Process(target=train.main, args=(words,))
+        child.start()
+        for _ in range(rng.integers(3)):  # of epochs, however busy the machine is
+            before = written()
+            while written() == before and child.is_alive():
+                time.sleep(0.001)
+        child.join(120 if kills == 100 else rng.uniform(0, 0.03))
+        if child.exitcode is not None:
             break
         child.kill()
-        child.communicate()
-        kills += 1
-        if files_of(tmp_path / "m").latest.exists():
-            words = [sys.executable, str(SCRIPT), "--resume", str(tmp_path / "m"), "--quiet"]
-        else:
-            words = [sys.executable, str(SCRIPT), *SIZES.split(), "-o", str(tmp_path / "m")]
-            words += ["-e", str(epochs), "--overwrite", "--quiet"]
-        pipe = subprocess.PIPE
-        child = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=os.environ)
-        if kills == 100:
-            _, error = child.communicate(timeout=120)
-            assert child.returncode == 0, error
-            break
+        child.join()
+    assert child.exitcode == 0 and kills > 30
     assert state(tmp_path / "m") == state(tmp_path / "whole")

@@ -112,7 +112,7 @@ def test_the_tiny_set_runs_from_the_first_to_the_last_page(tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("snakemake") is None, reason="Snakemake is missing")
 def test_a_page_is_made_anew_where_its_target_says_something_else(tmp_path):
     """In a folder whose name has a space."""
-    name, work = "nowozin2018-runtime", tmp_path / "a b"
+    name, work = "blundell2015-regression", tmp_path / "a b"
     line = [sys.executable, str(ROOT / "scripts/reproduce.py"), "-b", "tiny", "-w", str(work), name]
     done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
