@@ -1,5 +1,6 @@
 """Files appear whole or not at all, and a run has its folder to itself."""
 
+import csv
 import errno
 import glob
 import json
@@ -7,7 +8,7 @@ import math
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ __all__ = [
     "finite",
     "locked",
     "make_folders",
+    "refuse_existing",
     "remove_leftovers",
+    "write_csv",
     "write_json",
 ]
 
@@ -76,6 +79,42 @@ def write_json(path: str | Path, value: Any) -> None:
     """
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(finite(value), indent=1, allow_nan=False) + "\n")
+
+
+def write_csv(
+    path: str | Path, rows: Iterable[Mapping[str, Any]], keys: Sequence[str] | None = None
+) -> None:
+    """Write rows as a table, whole or not at all; numbers that are not finite are empty.
+
+    Parameters
+    ----------
+    path : str or Path
+    rows : iterable of dict
+    keys : sequence of str, optional
+        The columns; by default all that rows have. What else rows have is left out.
+
+    Raises
+    ------
+    OSError
+        As `atomic_write`.
+    """
+    rows = [finite(dict(row)) for row in rows]
+    if keys is None:
+        keys = list(dict.fromkeys(key for row in rows for key in row))
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        lines = csv.DictWriter(file, keys, extrasaction="ignore", lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(rows)
+
+
+def refuse_existing(paths: Iterable[str | Path]) -> None:
+    """Raise FileExistsError naming the first of these files that exists, for functions."""
+    for path in paths:
+        if os.path.lexists(path):
+            raise FileExistsError(f"{path} exists: name another place or give overwrite=True")
 
 
 def finite(value: Any) -> Any:

@@ -7,8 +7,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from sphinx.application import Sphinx
-
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE.parent.parent / "scripts"
 PAGES = HERE.parent / "generated" / "commands"
@@ -118,7 +116,7 @@ def overview(found: list[Command]) -> str:
     return f"{table}\n:::{{toctree}}\n:hidden:\n\n{names}\n:::\n"
 
 
-def write(app: Sphinx) -> None:
+def write(app) -> None:
     """All pages, and the table that docs/commands.md includes."""
     found = commands()
     PAGES.mkdir(parents=True, exist_ok=True)
@@ -131,6 +129,6 @@ def write(app: Sphinx) -> None:
             path.write_text(text, "utf-8")
 
 
-def setup(app: Sphinx) -> dict:
+def setup(app) -> dict:
     app.connect("builder-inited", write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -2,8 +2,6 @@
 
 import re
 
-from sphinx.application import Sphinx
-
 # Members that others write: those of named tuples, and of scikit-learn's routing of metadata.
 OF_OTHERS = re.compile(r"Alias for field number|Configure whether metadata should be requested")
 
@@ -20,7 +18,7 @@ def _back_to_page(app, page, template, context, doctree):
         context["body"] = BACK.sub(r'\1"', context["body"])
 
 
-def setup(app: Sphinx) -> dict:
+def setup(app) -> dict:
     app.connect("autodoc-skip-member", _is_of_others)
     app.connect("html-page-context", _back_to_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

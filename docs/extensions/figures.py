@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from markdown_pages import images, title
-from sphinx.application import Sphinx
 
 PAGES = Path(__file__).resolve().parent.parent
 CARD = """::::{{grid-item-card}} {title}
@@ -60,7 +59,7 @@ def _literal(text):
     return re.sub(r"([\\*`_<>\[\]$|])", r"\\\1", text)
 
 
-def write(app: Sphinx) -> None:
+def write(app) -> None:
     """What docs/gallery.md includes."""
     path = PAGES / "generated" / "figures.inc"
     path.parent.mkdir(exist_ok=True)
@@ -69,6 +68,6 @@ def write(app: Sphinx) -> None:
         path.write_text(text, "utf-8")
 
 
-def setup(app: Sphinx) -> dict:
+def setup(app) -> dict:
     app.connect("builder-inited", write)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -3,8 +3,6 @@
 Their page of all targets is a plain Markdown file: where it stands in the site is added here.
 """
 
-from sphinx.application import Sphinx
-
 PAGE = "reproduction/index"
 TREE = "\n:::{toctree}\n:hidden:\n:glob:\n\n*\n:::\n"
 
@@ -14,6 +12,6 @@ def _with_tree(app, name, source):
         source[0] += TREE
 
 
-def setup(app: Sphinx) -> dict:
+def setup(app) -> dict:
     app.connect("source-read", _with_tree)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -12,14 +12,13 @@ import numpy as np
 
 from jvi.assessment.calibration import scores
 from jvi.assessment.network_evidence import annealed, bracket, importance
-from jvi.assessment.prediction_file import write_csv
 from jvi.assessment.predictive import predict
 from jvi.assessment.pruning import SHARES, Pruned, pruning_curve
 from jvi.assessment.tables import versions
 from jvi.datasets.table_file import Columns
 from jvi.datasets.tabular import Scaling
 from jvi.evidence.jackknife import MAX_ORDER
-from jvi.files import atomic_write, finite, write_json
+from jvi.files import write_csv, write_json
 from jvi.spec import number_of
 from jvi.text import table
 
@@ -208,9 +207,4 @@ def _shown(value):
 def write_rows(prefix: str, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
     """PREFIX.json: the rows with what they are about; PREFIX.csv: the rows alone."""
     write_json(f"{prefix}.json", {**about, "versions": versions(), "rows": list(rows)})
-    with atomic_write(f"{prefix}.csv") as temporary:
-        write_csv(temporary, KEYS, [[_cell(row[key]) for key in KEYS] for row in rows])
-
-
-def _cell(value):
-    return "" if finite(value) is None else value
+    write_csv(f"{prefix}.csv", rows, KEYS)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jvi.assessment.estimates import Evaluation
-from jvi.assessment.summary import summary
+from jvi.assessment.summary import Summary, summary
 from jvi.evidence.quantities import bound
 
 __all__ = ["comparable", "name_in"]
@@ -26,7 +26,7 @@ def comparable(
     samples : int, optional
         The first so many; by default all.
     order : int
-        Of "jvi".
+        Of "jvi"; an evaluation without its log-weights has that of its own.
 
     Raises
     ------
@@ -37,7 +37,7 @@ def comparable(
         bound(each, order)
     weighted = [each for each in bounds if each not in OF_MODELS]
     try:
-        found = max(getattr(given, "evaluations", [given]), key=_num_samples)
+        found = _of_most(given) if isinstance(given, Summary) else given
         if not isinstance(found, Evaluation):
             return summary(given, bounds, samples, order).evaluations[-1]
         if samples not in (None, found.num_samples):
@@ -50,9 +50,9 @@ def comparable(
         raise ValueError(f"{name}: {error}") from None
 
 
-def _num_samples(evaluation):
-    """Of one of several."""
-    return getattr(evaluation, "num_samples", 0)
+def _of_most(given):
+    """The evaluation of most samples."""
+    return max(given.evaluations, key=lambda each: each.num_samples)
 
 
 def _log_weights(evaluation, samples):
@@ -66,22 +66,27 @@ def _log_weights(evaluation, samples):
 
 
 def _completed(evaluation, bounds, order):
-    """With what its log-weights tell of these bounds beyond what it has, where it kept them."""
+    """With what its log-weights tell of these bounds beyond what it has, where it kept them.
+
+    Its "jvi" may be of another order, so that is found anew.
+    """
     missing = [
         each
         for each in bounds
-        if name_in(evaluation, each) in (None, each) and each not in evaluation.sampling_error
+        if each == "jvi"
+        or (name_in(evaluation, each) in (None, each) and each not in evaluation.sampling_error)
     ]
     if not missing or evaluation.log_w is None:
         return evaluation
     more = summary(evaluation.log_w, missing, order=order).evaluations[-1]
     keys = "mean", "standard_error", "sampling_error"
     found = {
-        key: {n: v for n, v in getattr(more, key).items() if n in missing}
-        | getattr(evaluation, key)
+        key: getattr(evaluation, key)
+        | {n: v for n, v in getattr(more, key).items() if n in missing}
         for key in keys
     }
-    return evaluation._replace(**found, per_image=more.per_image | evaluation.per_image)
+    values = {name: more.per_image[name] for name in missing}
+    return evaluation._replace(**found, per_image=more.per_image | evaluation.per_image | values)
 
 
 def name_in(evaluation: Evaluation, name: str) -> str | None:

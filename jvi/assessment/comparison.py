@@ -14,7 +14,7 @@ from jvi.assessment.experiments import Experiment, Run
 from jvi.compat.reading import read_file
 from jvi.datasets import Dataset
 from jvi.evidence.estimators import estimator
-from jvi.files import atomic_write, locked, make_folders
+from jvi.files import atomic_write, locked, make_folders, write_json
 from jvi.training.objective import Objective, check_fit
 
 __all__ = [
@@ -44,8 +44,7 @@ def check_settings(folder: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
         if folder.exists() and any(folder.iterdir()):
             raise ValueError(f"{folder} holds something else: name another place with -o")
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n")
+        write_json(path, settings)
         return
     there = read(path)
     for key in {**there, **settings}:

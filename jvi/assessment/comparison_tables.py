@@ -1,6 +1,5 @@
 """Estimators side by side, from the files of their runs alone."""
 
-import csv
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from jvi.evidence.diagnostics import half_width
 from jvi.files import atomic_write
 from jvi.text import table
 
-__all__ = ["COLUMNS", "markdown", "rows", "show", "write_csv", "write_markdown"]
+__all__ = ["COLUMNS", "markdown", "rows", "show", "write_markdown"]
 
 # What is averaged over seeds, by its name in a row: where a result has it.
 NUMBERS: dict[str, tuple[str, ...]] = {
@@ -204,19 +203,6 @@ def markdown(rows: Sequence[Mapping[str, Any]]) -> str:
     rule = ["---", *["---:"] * (len(header) - 1)]
     first = [(f"`{name}`", *rest) for name, *rest in cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in (header, rule, *first))
-
-
-def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """All numbers of the rows; not a number is empty."""
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        lines = csv.DictWriter(file, keys, lineterminator="\n")
-        lines.writeheader()
-        lines.writerows({key: _cell(value) for key, value in row.items()} for row in rows)
-
-
-def _cell(value):
-    return "" if isinstance(value, float) and math.isnan(value) else value
 
 
 def write_markdown(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

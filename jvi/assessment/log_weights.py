@@ -1,6 +1,7 @@
 """Log-weights (K, N) from arrays of any library, files, and what ArviZ and xarray hold."""
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,16 +62,16 @@ def read(source: Any, name: str | None = None) -> np.ndarray:
 
 def _found(source, name):
     """(the array, what errors call it)."""
-    if isinstance(source, str | Path):
+    if isinstance(source, str | os.PathLike):
         return _of_file(Path(source).expanduser(), name)
     held = _variables(source)
     if held is not None:
         key = _choice(held, name, type(source).__name__)
         return _stacked(held[key], key), key
     if isinstance(source, Mapping):
-        held = {str(key): value for key, value in source.items()}
-        key = _choice(held, name, f"the {type(source).__name__}")
-        return _host(held[key], key), key
+        keys = {str(key): key for key in source}
+        key = _choice(keys, name, f"the {type(source).__name__}")
+        return _host(source[keys[key]], key), key
     if name is not None:
         raise ValueError(f"an array has no names: leave {name!a} out")
     if isinstance(getattr(source, "dims", None), tuple):

@@ -1,6 +1,5 @@
 """Which model is better: differences of estimates image by image, on the same images."""
 
-import csv
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,29 +12,31 @@ from jvi.assessment.estimates import Evaluation
 from jvi.assessment.paired_notes import notes_on
 from jvi.assessment.paired_rows import ERRORS, REFERENCE, Row, paired_rows
 from jvi.assessment.shown import dataframe, html_table
-from jvi.assessment.tables import versions
-from jvi.files import atomic_write, finite, write_json
+from jvi.assessment.tables import known_cells, unit_of, versions
+from jvi.files import refuse_existing, write_csv, write_json
 from jvi.text import table
 
 __all__ = ["Comparison", "compare", "compared"]
 
 # Columns: the key of a row, and how its value is printed.
+IN_UNIT = "in the unit"  # in the place of which its name is printed
 COLUMNS = {
-    "estimate": ("estimate", "{}"),
-    "model": ("model", "{}"),
-    "samples": ("num_samples", "{}"),
-    "in the unit": ("value", "{:.4f}"),  # in the place of which the unit's name is printed
-    "nats": ("mean", "{:.4f}"),
-    "± images": ("standard_error", "{:.4f}"),
-    "difference": ("difference", "{:+.4f}"),
-    "± paired": ("paired_error", "{:.4f}"),
-    "± samples": ("difference_sampling_error", "{:.4f}"),
-    "z": ("z", "{:+.1f}"),
-    "better on": ("better", "{:.0f}"),
-    "verdict": ("verdict", "{}"),
-    "ESS": ("ess", "{:.1f}"),
-    "heavy tails": ("heavy_tails", "{:.1%}"),
+    "estimate": ("estimate", "{estimate}"),
+    "model": ("model", "{model}"),
+    "samples": ("num_samples", "{num_samples}"),
+    IN_UNIT: ("value", "{value:.4f}"),
+    "nats": ("mean", "{mean:.4f}"),
+    "± images": ("standard_error", "{standard_error:.4f}"),
+    "difference": ("difference", "{difference:+.4f}"),
+    "± paired": ("paired_error", "{paired_error:.4f}"),
+    "± samples": ("difference_sampling_error", "{difference_sampling_error:.4f}"),
+    "z": ("z", "{z:+.1f}"),
+    "better on": ("better", "{better}"),
+    "verdict": ("verdict", "{verdict}"),
+    "ESS": ("ess", "{ess:.1f}"),
+    "heavy tails": ("heavy_tails", "{heavy_tails:.1%}"),
 }
+OF_ITSELF = {"difference": math.nan, "better": math.nan}  # of a model nothing is printed
 
 
 class Comparison(NamedTuple):
@@ -78,12 +79,10 @@ class Comparison(NamedTuple):
     differences: dict[str, dict[str, np.ndarray]]
 
     def __repr__(self) -> str:
-        header, cells = self._cells()
-        return "\n".join([table(cells, header), *self._said()])
+        return "\n".join([table(*self._cells()), *self._said()])
 
     def _repr_html_(self) -> str:
-        header, cells = self._cells()
-        return html_table(cells, header, self._said())
+        return html_table(*self._cells(), self._said())
 
     def to_dataframe(self) -> Any:
         """The rows as a pandas DataFrame.
@@ -133,16 +132,10 @@ class Comparison(NamedTuple):
         >>> found = jvi.compare({"a": log_w, "b": log_w + 1.0}, bounds=["iwae"])
         >>> found.write("models")  # models.json and models.csv
         """
-        paths = [Path(f"{prefix}.json"), Path(f"{prefix}.csv")]
-        taken = [path for path in paths if path.exists()]
-        if taken and not overwrite:
-            raise FileExistsError(f"{taken[0]} exists: name another prefix or give overwrite=True")
-        write_json(paths[0], self.as_dict() | {"versions": versions()})
-        with atomic_write(paths[1]) as temporary, open(temporary, "w", newline="") as file:
-            keys = dict.fromkeys(key for row in self.rows for key in row)
-            lines = csv.DictWriter(file, keys, lineterminator="\n")
-            lines.writeheader()
-            lines.writerows(finite(self.rows))
+        if not overwrite:
+            refuse_existing([f"{prefix}.json", f"{prefix}.csv"])
+        write_json(f"{prefix}.json", self.as_dict() | {"versions": versions()})
+        write_csv(f"{prefix}.csv", self.rows)
 
     def as_dict(self) -> dict[str, Any]:
         """What its file of JSON has, but for versions.
@@ -168,15 +161,9 @@ class Comparison(NamedTuple):
         }
 
     def _cells(self):
-        """The header, and rows of text, without columns that are empty."""
-        known = {
-            header: [_cell(row, key, form) for row in self.rows]
-            for header, (key, form) in COLUMNS.items()
-        }
-        known = {header: cells for header, cells in known.items() if set(cells) != {"-"}}
-        unit = {"in the unit": self.rows[0].get("unit", "")}
-        header = [unit.get(each, each) for each in known]
-        return header, [list(cells) for cells in zip(*known.values(), strict=True)]
+        """Rows of text, without columns that are empty, and the header."""
+        rows = [row | OF_ITSELF if row["verdict"] == REFERENCE else row for row in self.rows]
+        return known_cells(rows, COLUMNS, {IN_UNIT: unit_of(rows)})
 
     def _said(self):
         count = self.rows[0]["num_images"]
@@ -216,7 +203,7 @@ def compare(
     samples : int, optional
         K, the first so many samples of each; by default all.
     order : int
-        Of "jvi".
+        Of "jvi"; an `Evaluation` without its log-weights has that of its own.
 
     Returns
     -------
@@ -295,11 +282,3 @@ def _reference(evaluations, bounds, wanted):
     return max(
         evaluations, key=lambda name: evaluations[name].mean[name_in(evaluations[name], bound)]
     )
-
-
-def _cell(row, key, form):
-    value = row.get(key)
-    if row["verdict"] == REFERENCE and key in ("difference", "better"):
-        return "-"  # of a model from itself
-    unknown = value is None or (isinstance(value, float) and math.isnan(value))
-    return "-" if unknown else form.format(value)

@@ -1,7 +1,6 @@
 """Predictions of a Bayesian network as a CSV file."""
 
 import csv
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ from jvi.assessment.predictive import NumberPredictions
 from jvi.datasets.table_file import Columns
 from jvi.files import atomic_write
 
-__all__ = ["write_csv", "write_predictions"]
+__all__ = ["write_predictions"]
 
 
 def write_predictions(
@@ -28,8 +27,13 @@ def write_predictions(
         known = targets if not columns.classes else [columns.classes[int(t)] for t in targets]
         values = {columns.target_name: known, **values, "log_density": predictions.log_density}
     lines = zip(*(_listed(each) for each in values.values()), strict=True)
-    with atomic_write(path) as temporary:
-        write_csv(temporary, ["row", *values], [[n, *line] for n, line in enumerate(lines, 1)])
+    with (
+        atomic_write(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["row", *values])
+        writer.writerows([n, *line] for n, line in enumerate(lines, 1))
 
 
 def _number_columns(predictions, columns):
@@ -51,11 +55,3 @@ def _class_columns(predictions, columns):
 
 def _listed(values):
     return [f"{each:.7g}" if isinstance(each, float) else each for each in list(values)]
-
-
-def write_csv(path: Path, header: Sequence[str], lines: Iterable[Sequence[Any]]) -> None:
-    """A CSV file, with commas in names quoted."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(lines)

@@ -32,21 +32,26 @@ def of_text(content: bytes, path: str | Path) -> np.ndarray:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: byte {error.start} is not text in UTF-8") from None
-    lines = [(place, line) for place, line in enumerate(text.splitlines(), 1) if line.strip()]
-    split = _commas if "," in (lines[-1][1] if lines else "") else str.split
-    if lines and _names(split(lines[0][1]), path):
-        del lines[0]
-    if not lines:
-        raise ValueError(f"{path}: has no lines of numbers, one for each sample")
-    rows, count = array("d"), len(split(lines[0][1]))
-    for place, line in lines:
+    lines = text.splitlines()
+    split = _commas if "," in next(filter(str.strip, reversed(lines)), "") else str.split
+    rows, count, named = array("d"), 0, None
+    for place, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         cells = split(line)
+        if named is None:
+            named = _names(cells, path)
+            if named:
+                continue
+        count = count or len(cells)
         if len(cells) != count:
             raise ValueError(f"{path}: line {place} has {len(cells)} values, others {count}")
         odd = next((cell for cell in cells if not _is_number(cell)), None)
         if odd is not None:
             raise ValueError(f"{path}: line {place} has {odd[:50]!a} where a number should be")
         rows.extend(map(float, cells))
+    if not rows:
+        raise ValueError(f"{path}: has no lines of numbers, one for each sample")
     return np.frombuffer(rows).reshape(-1, count)
 
 

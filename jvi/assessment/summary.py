@@ -19,6 +19,7 @@ from jvi.assessment.rows import KL, Row, combine, kl_row, rows
 from jvi.assessment.shown import dataframe, html_table
 from jvi.evidence.quantities import Terms, bound
 from jvi.evidence.unit import NATS, Unit
+from jvi.files import refuse_existing
 
 __all__ = ["Summary", "check_names", "summary"]
 
@@ -113,7 +114,7 @@ class Summary(NamedTuple):
         """
         return dataframe([{k: v for k, v in row.items() if k != "means"} for row in self.rows])
 
-    def write(self, prefix: str | Path, overwrite: bool = False, **about: Any) -> None:
+    def write(self, prefix: str | Path, overwrite: bool = False) -> None:
         """Write PREFIX.json and PREFIX.csv, as evaluate.py does.
 
         Parameters
@@ -122,13 +123,11 @@ class Summary(NamedTuple):
             Of the files' names.
         overwrite : bool
             Replace files that exist.
-        **about
-            What else the JSON should say.
 
         Raises
         ------
         FileExistsError
-            Unless `overwrite`, where one of them exists.
+            Where one of them exists, unless `overwrite`.
 
         Examples
         --------
@@ -137,10 +136,9 @@ class Summary(NamedTuple):
         >>> found = jvi.summary(np.log([[1.0, 2.0], [3.0, 2.0]]), bounds=("elbo", "iwae"))
         >>> found.write("evidence")  # evidence.json and evidence.csv
         """
-        for path in (f"{prefix}.json", f"{prefix}.csv"):
-            if os.path.lexists(path) and not overwrite:
-                raise FileExistsError(f"{path} exists: name another place or give overwrite=True")
-        tables.write(str(prefix), self.report() | about)
+        if not overwrite:
+            refuse_existing([f"{prefix}.json", f"{prefix}.csv"])
+        tables.write(prefix, self.report())
 
     def report(self) -> dict[str, Any]:
         """What the JSON says.
@@ -244,7 +242,7 @@ def _counts(samples, most):
     if samples is None:
         return [most]
     try:
-        counts = [operator.index(each) for each in np.atleast_1d(np.asarray(samples))]
+        counts = [*map(operator.index, samples if np.iterable(samples) else [samples])]
     except TypeError:
         raise ValueError(f"samples must be whole numbers, not {samples!r}") from None
     if counts and max(counts) > most:

@@ -1,8 +1,6 @@
 """Rows as a table with notes on it, as JSON and CSV, and arrays for a file (docs/evaluation.md)."""
 
-import csv
 import itertools
-import json
 import math
 import platform
 import re
@@ -18,7 +16,7 @@ from jvi.assessment.estimates import EXACT, STARTS, Evaluation
 from jvi.assessment.in_unit import VALUES
 from jvi.assessment.rows import DIFFERENCE, KEYS, KL, NUMBERS, Row, difference_error, largest
 from jvi.evidence.diagnostics import MIN_TAIL, pareto_threshold
-from jvi.files import atomic_write, finite
+from jvi.files import write_csv, write_json
 from jvi.text import table
 
 __all__ = [
@@ -29,11 +27,13 @@ __all__ = [
     "crossed",
     "doubted",
     "free_prefix",
+    "known_cells",
     "per_image",
     "result_lines",
     "start_notes",
     "summary",
     "text",
+    "unit_of",
     "versions",
     "write",
     "write_beside",
@@ -70,13 +70,27 @@ def text(rows: Sequence[Row]) -> str:
 def cells(rows: Sequence[Row]) -> tuple[list[list[str]], list[str]]:
     """The table's cells, row by row, and its header; columns without a number are left out."""
     rows = [{"samples": str(row["num_samples"]), "told": _in_unit(row)} | row for row in rows]
-    columns = {
-        header: [_cell(row, key, form) for row in rows] for header, (key, form) in COLUMNS.items()
+    return known_cells(rows, COLUMNS, {IN_UNIT: f"{unit_of(rows)} ± images"})
+
+
+def known_cells(
+    rows: Sequence[Row], columns: Mapping[str, tuple[str, str]], headings: Mapping[str, str]
+) -> tuple[list[list[str]], list[str]]:
+    """Cells and header of columns, as `COLUMNS` are, of which something is known.
+
+    `headings` are printed in the place of the names of columns.
+    """
+    known = {
+        header: [_cell(row, key, form) for row in rows] for header, (key, form) in columns.items()
     }
-    columns = {header: cells for header, cells in columns.items() if set(cells) != {"-"}}
-    units = {IN_UNIT: next((f"{row['unit']} ± images" for row in rows if "unit" in row), "")}
-    headers = [units.get(header, header) for header in columns]
-    return [list(row) for row in zip(*columns.values(), strict=True)], headers
+    known = {header: cells for header, cells in known.items() if set(cells) != {"-"}}
+    header = [headings.get(each, each) for each in known]
+    return [list(row) for row in zip(*known.values(), strict=True)], header
+
+
+def unit_of(rows: Iterable[Row]) -> str:
+    """The name of the unit that rows are told in beside nats; "" without one."""
+    return next((row["unit"] for row in rows if "unit" in row), "")
 
 
 def result_lines(rows: Iterable[Row], label: str = "") -> list[str]:
@@ -314,7 +328,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def free_prefix(prefix: str) -> str:
+def free_prefix(prefix: str | Path) -> str:
     """PREFIX.evaluation, or the first of PREFIX.evaluation-2, -3, … that no table has yet.
 
     The name is taken by an empty .json file, so that two evaluations at once get two names.
@@ -329,25 +343,20 @@ def free_prefix(prefix: str) -> str:
                 pass
 
 
-def write(prefix: str, report: Mapping[str, Any]) -> None:
+def write(prefix: str | Path, report: Mapping[str, Any]) -> None:
     """PREFIX.json: `report`, a dict with "rows"; PREFIX.csv: its rows. Not a number is empty.
 
     What was measured beside bounds, under "measures", ends the CSV as rows without a K; rows of
     data that have another unit than nats have `jvi.assessment.in_unit.VALUES`, too.
     """
-    report = finite(report)
     more = VALUES if any("unit" in row for row in report["rows"]) else ()
-    with atomic_write(f"{prefix}.json") as temporary:
-        temporary.write_text(json.dumps(report, indent=2, allow_nan=False) + "\n")
-    keys = (*KEYS, *NUMBERS, "replications", "spread", *more)
-    with atomic_write(f"{prefix}.csv") as temporary, open(temporary, "w", newline="") as file:
-        lines = csv.DictWriter(file, keys, extrasaction="ignore", lineterminator="\n")
-        lines.writeheader()
-        lines.writerows({**row, "replications": len(row["means"])} for row in report["rows"])
-        lines.writerows({**row, "estimate": row["measure"]} for row in report.get("measures", []))
+    rows = [{**row, "replications": len(row["means"])} for row in report["rows"]]
+    rows += [{**row, "estimate": row["measure"]} for row in report.get("measures", [])]
+    write_json(f"{prefix}.json", report)
+    write_csv(f"{prefix}.csv", rows, (*KEYS, *NUMBERS, "replications", "spread", *more))
 
 
-def write_beside(prefix: str, report: Mapping[str, Any]) -> str:
+def write_beside(prefix: str | Path, report: Mapping[str, Any]) -> str:
     """`write` to the `free_prefix` of a model, which is returned, or is free again on failure."""
     name = free_prefix(prefix)
     try:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jvi.compat.reading import present
 from jvi.datasets.dataset import Dataset, shuffled
 
 __all__ = ["load"]
@@ -39,7 +40,7 @@ def _pixels():
     """
     (folder,) = find_spec("sklearn").submodule_search_locations
     path = Path(folder, "datasets", "data", "digits.csv.gz")
-    if path.is_file():
+    if present(path):
         return np.loadtxt(path, delimiter=",")[:, :-1]
     from sklearn.datasets import load_digits  # which knows where another version has it
 
