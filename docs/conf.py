@@ -31,7 +31,7 @@ extensions = [
     "commands",
     "docstrings",
     "figures",
-    "reproduction",
+    "as_read",
     "links",
 ]
 exclude_patterns = [

@@ -31,7 +31,8 @@ print(data)
 #
 # One call. The model is named with its sizes: networks of 64 hidden units and a latent vector z of
 # 8 numbers. The estimator says how gradients are made from K = 8 samples of z per image;
-# ``jvi-clip`` is the default of ``train.py``, and :doc:`/training` has the measurements behind it.
+# ``jvi-clip`` is the way to train on JVI that is stable; :doc:`/training` has the measurements
+# behind it.
 
 model = jvi.train(
     "mlp:hidden=64,latent=8",
@@ -96,7 +97,7 @@ print(summary)
 # -----------------------
 #
 # The error bars say nothing of the bias. To see it, we cut the samples into 8 blocks of 1,024. JVI
-# of a whole block, whose own bias is far smaller than what we look for, stands for the truth. Then
+# of a whole block stands for the truth: its own bias is well below the least that we look for. Then
 # we cut each block into sets of K, estimate from each set, and average: that is what K samples
 # give *on average*. Its distance from the block's truth is the bias, and the 8 blocks say how well
 # we know it.
@@ -142,14 +143,14 @@ axes.legend()
 plt.show()
 
 # %%
-# How many samples does IWAE need to be as near to the truth as JVI is with few? We look it up on
-# the line of IWAE.
+# How many samples does IWAE need to be on average as near to the truth as JVI is with few? We look
+# it up on the line of IWAE.
 
 iwae_log_bias = np.log([-value for value, _ in biases["IWAE"]])
 for name in ("JVI-1", "JVI-2"):
     there = np.log(-biases[name][1][0])
     equal = np.exp(np.interp(-there, -iwae_log_bias, np.log(sample_counts)))
-    print(f"{name} with K = 8 is as good as IWAE with about K = {equal:.0f}")
+    print(f"{name} with K = 8 has the bias of IWAE with about K = {equal:.0f}")
 
 # %%
 # In theory the bias of IWAE falls like 1/K, and that of the jackknife of order m like 1/K^(m+1).
@@ -182,8 +183,9 @@ plt.show()
 # What next
 # ---------
 #
-# - The same in the shell: ``python scripts/train.py -d digits -o model``, then ``python
-#   scripts/evaluate.py -E elbo,iwae,jvi -s 64,4096 model``.
+# - The same in the shell: ``python scripts/train.py --nhidden 64 --nlatent 8 --estimator jvi-clip
+#   --vae-samples 8 --opt adam --lr 2e-3 -b 100 -e 50 -o model``, then ``python
+#   scripts/evaluate.py -E elbo,iwae,jvi -s 8,64,512,8192 model`` (:doc:`/train-and-evaluate`).
 # - How far can these numbers be trusted, for a model of any library?
 #   :doc:`plot_02_how_good_is_my_vae`.
 # - What to publish, and with how many samples: :doc:`/evaluation`.

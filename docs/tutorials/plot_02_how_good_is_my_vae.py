@@ -132,8 +132,8 @@ print(summary)
 # %%
 # Line by line:
 #
-# - **elbo** is what training reported. It is the same for any number of samples, and a bound: it
-#   tells what the model *and* its q are worth together.
+# - **elbo** is what training reported. On average it is the same for any number of samples, and it
+#   is a bound: it tells what the model *and* its q are worth together.
 # - **iwae** takes the same samples and gets nearer to ``log p(x)``, which depends on the model
 #   only. It is still a bound from below, and rises as long as K is too small.
 # - **jvi** removes most of what IWAE lacks, from the same samples. It is an estimate, not a bound.
@@ -144,7 +144,8 @@ print(summary)
 #
 # - **± images**: the error of the mean if other test images had been drawn. It says how well the
 #   *population* is known, and no K makes it smaller.
-# - **± samples**: what other samples would change for these very images. It falls with K.
+# - **± samples**: what other samples would change for these very images. It falls with K; where it
+#   hardly does, a few heavy weights make it.
 # - **ESS**: how many of the K samples carry the weight, on average.
 # - **heavy tails**: the share of images where Pareto k says that the largest weights are not under
 #   control: for these K is too small, whatever the error bars say. Where IWAE and JVI of the
@@ -189,9 +190,9 @@ plt.show()
 
 # %%
 # 1. *More samples.* Worth it for images with k below 0.7; above, no affordable number is enough.
-# 2. *A wider q.* Trained on the ELBO, q(z|x) is narrower than the posterior, and what it misses is
-#    rare and heavy. Log-weights are right for any q, so at evaluation q may have another width, as
-#    long as z is drawn from it and ``log q`` is of it. Nothing is trained again.
+# 2. *A wider q.* Trained on the ELBO, q(z|x) is mostly narrower than the posterior, and what it
+#    misses is rare and heavy. Log-weights are right for any q, so at evaluation q may have another
+#    width, as long as z is drawn from it and ``log q`` is of it. Nothing is trained again.
 # 3. *A better q*: trained on IWAE (below), or a richer family (:doc:`/flows`).
 # 4. *Annealed importance sampling*, where none of this helps (:doc:`/ais`).
 #
@@ -261,9 +262,15 @@ axes.legend()
 plt.show()
 
 # %%
+# How sure is that? The error is of the test images: two such networks, equally good, are more than
+# two errors apart in one of 22 comparisons. It is not of training: another seed gives two other
+# networks. :doc:`/compare-models` says when not to believe a verdict, and
+# :doc:`plot_05_compare_estimators` asks with several seeds.
+#
 # What next
 # ---------
 #
+# - Log-weights of other libraries, files and ArviZ: :doc:`/log-weights`.
 # - What each column is, where it comes from and what to publish: :doc:`/evaluation`.
 # - A number that a mode missed by q cannot spoil: annealing from the prior, too (:doc:`/ais`).
 # - Better gradients than IWAE's for q, ``dreg`` for one: :doc:`/other-frameworks`,

@@ -111,7 +111,7 @@ print(jvi.summary(evaluation.log_w, samples=[4, 64, 1024]))
 
 # %%
 # A mean and an error over images would have looked respectable. The rest of the table says not to
-# believe it: the estimates still rise with K by more than ± samples, a handful of samples carries
+# believe it: IWAE and JVI still rise with K by more than ± samples, a handful of samples carries
 # the weight (ESS), most of the images have heavy tails, and IWAE and JVI do not agree. No wonder:
 # one epoch is hardly training, and these are not the images that it saw. The last lines say what
 # to do. :doc:`plot_02_how_good_is_my_vae` reads such a table line by line.

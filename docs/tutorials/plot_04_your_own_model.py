@@ -136,8 +136,8 @@ exact = model.link.log_evidence(x)
 print(f"exact: {exact.mean():.4f} nats")
 
 # %%
-# The last of the rows of IWAE and JVI should be the exact number, within ± samples. (± images says
-# how well the mean over *all* patients is known from these; both are of the same ones.)
+# The last of the rows of IWAE and JVI should be the exact number, within two ± samples. (± images
+# says how well the mean over *all* patients is known from these; both are of the same ones.)
 #
 # Patient by patient they agree as well:
 

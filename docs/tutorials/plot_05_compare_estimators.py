@@ -31,7 +31,7 @@ from jvi.scripts.gradient_snr import slope
 #
 # DReG (Tucker et al. 2019) and STL (Roeder et al. 2017) estimate the encoder's gradient along
 # another path, and theirs grows like K^½. All of this is for large K. We take five dimensions,
-# 128 data points, and move every parameter by 0.05.
+# 128 data points, and move every parameter by noise of deviation 0.05.
 
 rng = np.random.default_rng(1)
 x = (rng.standard_normal(5) + 2**0.5 * rng.standard_normal((128, 5))).astype(np.float32)
@@ -79,8 +79,8 @@ for group, title in GROUPS.items():
 
 # %%
 # IWAE's encoder loses signal as K grows, and those of DReG and STL gain it, about as theory says.
-# A slope that has the right sign and is off by more than its error has not reached its limit at
-# these K. How do they do it? Numbers of the encoder's gradient at K = 32:
+# A slope that has the right sign and is off by more than two errors has most likely not reached its
+# limit at these K. How do they do it? Numbers of the encoder's gradient at K = 32:
 
 for name in ESTIMATORS:
     magnitude, error, variance = (
@@ -159,7 +159,8 @@ print(comparison)
 # That is about *these trained models*. Whether the estimator is better is a question about seeds,
 # too: another seed gives other models. Three seeds give three paired differences, and an interval
 # by Student's t from three numbers is ± 4.3 / √3 of their standard deviations. Where the table
-# above says "better" and the lines below "not told apart", both are right.
+# above says "better" and the lines below "not told apart", both are right. Each interval misses in
+# 5% of all cases, one of two in up to 10%: the more estimators, the more of them win by luck.
 
 print("IWAE estimate of log p(x), nats per image, seeds 0, 1, 2")
 means = {}

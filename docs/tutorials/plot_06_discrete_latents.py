@@ -24,9 +24,8 @@ from jvi.datasets import observe_each
 # The network is the same, and so are its start, the data and the number of passes. K = 8 draws of
 # z are all that an estimator sees of q(z|x).
 #
-# - REINFORCE weights the score of each draw by how much the bound gained. Its mean is the bound's
-#   gradient, and its noise is large. A learned *baseline*, what to expect of an image, takes some
-#   away.
+# - REINFORCE weights the score of each draw by the bound. Its mean is the bound's gradient, and its
+#   noise is large. A learned *baseline*, what bound to expect of an image, takes some away.
 # - VIMCO (Mnih & Rezende 2016) has K − 1 other draws as each draw's baseline. The same mean, less
 #   noise.
 # - OVIS (Liévin et al. 2020) goes on from there to the optimal baselines; by default, γ = 1, it
@@ -53,8 +52,8 @@ models = {
 }
 
 # %%
-# The curves are of the IWAE bound on validation images. They hardly differ at first, where the
-# prior and the decoder are learned whatever the encoder does.
+# The curves are of the IWAE bound on validation images. Most of them are close together: the prior
+# and the decoder learn most of what they do whatever the encoder does.
 
 figure, axis = plt.subplots(figsize=(7, 4))
 for name, model in models.items():
@@ -105,7 +104,7 @@ for name, label in ESTIMATORS.items():
     print(f"{label:27} {truth:11.3f}", *(f"{v:9.3f}" for v in values), f"{elbo - truth:10.3f}")
 
 # %%
-# log p(x) is a fact about each model, and needed no encoder. The last one says how far the
+# log p(x) is a fact about each model, and needed no encoder. The last column says how far the
 # encoder is from the posterior: estimators that pull q towards it keep this small. Where it is
 # small, IWAE with 64 samples is all but exact; where it is not, its bias can be seen. The next
 # table follows the errors of both estimates with K, for the models with the best and the worst

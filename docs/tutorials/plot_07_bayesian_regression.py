@@ -48,11 +48,11 @@ def orthogonal(x):
 
 
 linear = jvi.BayesianMLPRegressor(hidden=(), noise=0.3, epochs=400, learning_rate=0.03)
-linear.fit(orthogonal(x), y)
+linear = linear.fit(orthogonal(x), y)
 network = jvi.BayesianMLPRegressor(
     hidden=(10,), activation="tanh", noise=0.3, epochs=1200, learning_rate=0.03
 )
-network.fit(x[:, None], y)
+network = network.fit(x[:, None], y)
 
 # %%
 # The deviation of a prediction has two parts, std² = data_std² + weight_std². The first is noise,
@@ -172,8 +172,9 @@ for name, each in found.items():
 # Pareto k is estimated from the same draws, and is as blind: here it is close to its limit, above
 # it with some draws and below it with others. What gives it away is the small ESS, in only six
 # weights, and an estimate from elsewhere: annealing (AIS) starts from the *prior*, which covers
-# everything. On average it lies below the truth, as IWAE does, so that of two that disagree the
-# higher one is to be believed.
+# everything. On average it lies below the truth, as IWAE does, and JVI where its correction falls
+# short: of two that disagree by more than their errors the higher one is nearer to the truth. Its
+# error is large here, being that of a few chains.
 
 figure, axis = plt.subplots(figsize=(7, 3.8))
 axis.plot(NOISES, truth, "k-", label="exact, orthogonal features")
@@ -228,10 +229,10 @@ for narrow, wide in pairwise(WIDTHS):
     print(f"{wide} units less {narrow}: {gap:+.2f} ± {error:.2f} nats: {said}")
 
 # %%
-# A network of two units cannot be this curve. Beyond that, more weights are no fault by
+# A network of two units cannot draw this curve. Beyond that, more weights are no fault by
 # themselves: the evidence asks how probable the prior makes these data, and does not count
 # parameters. Where the two columns differ by more than their errors, annealing has not converged,
-# and the difference that is left is at least of that size. Of the linear model the evidence is
+# and what is still missing may be as much again. Of the linear model the evidence is
 # known from above; it is of the same data and the same noise, and may be compared with these.
 
 print(f"polynomials: {truth[NOISES.index(0.3)]:.2f} nats, exactly")

@@ -68,7 +68,7 @@ for name, weights in log_w.items():
 # That both are too *low* is no accident. The expectation of a weight is right, but it hangs on
 # weights so rare that most sets of 4,000 samples have none of them. On the left are the weights
 # of one data point from the largest down: of the very narrow q's, a few carry nearly everything.
-# On the right, what more samples do for the estimates.
+# On the right, in the same colours, what more samples do for the estimates.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.8))
 for name, weights in log_w.items():
@@ -254,14 +254,14 @@ for title, model in models.items():
 #
 # 1. Read *heavy tails* (Pareto k) at 500 samples or more, and ESS. If they are fine, ± samples is
 #    right *for what q covers*.
-# 2. If JVI − IWAE is larger than ± samples, K is too small: take more samples while k is below
-#    its limit, and quote JVI beside IWAE.
+# 2. If JVI − IWAE is larger than ± samples, K is too small for IWAE: take more samples while k is
+#    below its limit, and quote JVI beside IWAE.
 # 3. If k is above 0.7 for more than a few per cent of the images: no more samples, but a better
 #    or wider q, or annealing.
 # 4. Before a number is published: annealing from both starts, on a few images at least,
 #    ``evaluate.py -E iwae,ais --ais-start both --images 100 PREFIX``. Where they agree, quote the
-#    higher one. Where they do not, the higher one is nearer to the truth, and q misses something
-#    or one start has not converged.
+#    one of the smaller error. Where they do not, the higher one is nearer to the truth: q misses
+#    something, or one start has not converged.
 #
 # The columns and notes, one by one: :doc:`/evaluation`. Annealing, its options and what brackets
 # it: :doc:`/ais`. Which intervals cover the truth, measured: the end of :doc:`/evaluation`.

@@ -45,14 +45,17 @@ def about_tails(evaluation: Evaluation) -> list[str]:
     notes = []
     if hopeless.any():
         notes.append(
-            f"{hopeless.sum()} of {len(k)} data points have Pareto k > {PARETO_K}, where more "
+            f"Pareto k > {PARETO_K} for {hopeless.sum()} of {len(k)} data points, where more "
             f"samples hardly help: {REMEDY}"
         )
     if (heavy & ~hopeless).any():
-        needed = math.ceil(10 ** (1 / (1 - k[heavy & ~hopeless].max())))
+        needed = 10 ** (1 / (1 - k[heavy & ~hopeless].max()))
+        unit = 10 ** math.floor(
+            math.log10(needed)
+        )  # of its first digit, which is all that is known
         notes.append(
-            f"{(heavy & ~hopeless).sum()} of {len(k)} data points have a Pareto k for which "
-            f"{num_samples} samples are too few: draw {needed}"
+            f"{num_samples} samples are too few for the Pareto k of {(heavy & ~hopeless).sum()} of "
+            f"{len(k)} data points: draw {unit * math.ceil(needed / unit):,} or more"
         )
     return notes
 

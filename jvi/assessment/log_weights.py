@@ -16,6 +16,7 @@ from jvi.evidence.arrays import host
 __all__ = ["NAMES", "read"]
 
 NAMES = ("log_w", "logw", "log_weights")  # that are looked for where none is given
+LIKELIHOOD = "log_likelihood"  # a group of ArviZ's whose values lack log p(z) - log q(z|x)
 SAMPLES = ("chain", "draw", "sample")  # dimensions of samples, slowest first; all others are data's
 
 # Bytes of a file, and what a compressed one may have more than itself: log-weights hardly shrink.
@@ -24,7 +25,9 @@ RATIO, SPARE = 4, 2**27
 
 TEXTS = (".csv", ".tsv", ".txt")
 OTHERS = {
+    ".pt": "PyTorch's format is not read: write numpy.save(FILE, tensor.numpy()), as .npy",
     ".mat": "MATLAB's format is not read: write .npz, as evaluate.py --logw FILE.npz does",
+    ".pth": "PyTorch's format is not read: write numpy.save(FILE, tensor.numpy()), as .npy",
     ".nc": "open it with arviz.from_netcdf or xarray.open_datatree, and give what that returns",
     ".zarr": "open it with arviz.from_zarr or xarray.open_datatree, and give what that returns",
 }
@@ -67,6 +70,11 @@ def _found(source, name):
     held = _variables(source)
     if held is not None:
         key = _choice(held, name, type(source).__name__)
+        if key.startswith(f"{LIKELIHOOD}/"):
+            raise ValueError(
+                f"{key} is log p(x|z), not a log-weight: add log p(z) and subtract log q(z|x), and "
+                "give the array"
+            )
         return _stacked(held[key], key), key
     if isinstance(source, Mapping):
         keys = {str(key): key for key in source}
@@ -134,6 +142,8 @@ def _stacked(variable, key):
 
 def _host(values, key):
     """An array, or a table of pandas, as NumPy's."""
+    if "bfloat16" in str(getattr(values, "dtype", "")):  # which NumPy does not have
+        values = values.float() if hasattr(values, "float") else values.astype(np.float32)
     try:
         return host(values.to_numpy() if hasattr(values, "to_numpy") else values)
     except (TypeError, ValueError) as error:

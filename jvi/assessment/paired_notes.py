@@ -15,7 +15,7 @@ from jvi.assessment.tables import NOISY
 __all__ = ["notes_on"]
 
 TAILS = 0.05  # share of images with a heavy tail, above which the bias of IWAE may matter
-ALIKE = 3.0  # a correlation below so many of its standard errors, 1 / √N, is hardly one
+ALIKE = 2.0  # a correlation below so many of its standard errors, 1 / √N, is hardly one
 FEWEST = 20  # images, of which a correlation says something
 
 

@@ -187,6 +187,16 @@ def observe_each(data: Dataset, rows: np.ndarray, seed: int, start: int = 0) -> 
     ------
     ValueError
         Where pixels to be binarised are outside [0, 1].
+
+    Examples
+    --------
+    The test images as evaluate.py binarises them:
+
+    >>> import jvi
+    >>> data = jvi.load_dataset("digits")
+    >>> x = jvi.datasets.observe_each(data, data.test, seed=0)
+    >>> x.shape, sorted(set(x.ravel().tolist()))
+    ((300, 64), [0.0, 1.0])
     """
     rows = np.asarray(rows)
     observed = np.empty(rows.shape, np.float32)

@@ -1,6 +1,8 @@
 """Log-weights from whatever holds them: the numbers and the axes are those that were put in."""
 
+import os
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -31,14 +33,16 @@ def test_tensors_leave_their_gradient(log_w):
     torch = pytest.importorskip("torch")
     tensor = torch.tensor(log_w, requires_grad=True)
     np.testing.assert_array_equal(read(tensor * 1.0), log_w)
-    with pytest.raises(ValueError, match="log_w is no array of numbers: "):
-        read(tensor.to(torch.bfloat16))
+    short = tensor.to(torch.bfloat16)  # of which NumPy has none
+    np.testing.assert_array_equal(read(short), short.detach().double().numpy())
 
 
 def test_arrays_of_jax(log_w):
     jnp = pytest.importorskip("jax").numpy
     array = jnp.asarray(log_w)
     np.testing.assert_array_equal(read(array), np.asarray(array, np.float64))
+    short = array.astype(jnp.bfloat16)
+    np.testing.assert_array_equal(read(short), np.asarray(short.astype(jnp.float32), np.float64))
 
 
 def test_tables_of_pandas(log_w):
@@ -54,6 +58,8 @@ def test_npz_by_its_usual_names(tmp_path, log_w, name):
     np.savez_compressed(tmp_path / "w.npz", other=np.zeros(3), **{name: log_w})
     np.testing.assert_array_equal(read(tmp_path / "w.npz"), log_w)
     np.testing.assert_array_equal(read(str(tmp_path / "w.npz")), log_w)
+    [entry] = os.scandir(tmp_path)
+    np.testing.assert_array_equal(read(entry), log_w)
 
 
 def test_npz_by_a_name_that_is_given_or_the_only_one(tmp_path, log_w):
@@ -119,6 +125,18 @@ def test_tables_of_text_lose_nothing(tmp_path, log_w):
     np.testing.assert_array_equal(read(tmp_path / "w.csv"), log_w)
     np.savetxt(tmp_path / "one.txt", log_w[:, :1])
     np.testing.assert_array_equal(read(tmp_path / "one.txt"), log_w[:, :1])
+
+
+@pytest.mark.parametrize(("table", "most"), [("12\n" * 40000, 16), (",".join(["12"] * 40000), 100)])
+def test_tables_of_text_take_little_memory(tmp_path, table, most):
+    """Beside the numbers of a table: neither its lines nor names that it could have."""
+    (tmp_path / "w.csv").write_text(table)
+    read(tmp_path / "w.csv")  # what is imported is not counted
+    tracemalloc.start()
+    assert read(tmp_path / "w.csv").size == 40000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < most * 40000
 
 
 @pytest.mark.parametrize(
@@ -212,6 +230,16 @@ def test_inference_data(draws):
         read(data, "x")
     extracted = arviz.extract(data, group="sample_stats", var_names="log_w")
     np.testing.assert_array_equal(read(extracted), expected)
+
+
+def test_log_likelihoods_are_no_log_weights(draws):
+    xarray = pytest.importorskip("xarray")
+    values, _ = draws
+    data = xarray.Dataset({"x": (("chain", "draw", "row", "column"), values)})
+    tree = xarray.DataTree.from_dict({"/log_likelihood": data})
+    for name in (None, "x", "log_likelihood/x"):
+        with pytest.raises(ValueError, match=r"log_likelihood/x is log p\(x\|z\), not a log-weight"):
+            read(tree, name)
 
 
 def test_several_groups_need_a_name(draws):
