@@ -52,7 +52,6 @@ smartquotes = False  # options are spelled with two hyphens
 
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 4
-myst_heading_slug_func = "markdown_pages.slug"
 html_math_renderer = "svg"
 
 # Docstrings ----------------------------------------------------------------------------------

@@ -33,7 +33,6 @@ Options:
   --quiet                    Show no progress.
 """
 
-import csv
 from typing import Any, NamedTuple
 
 from jvi.cli import (
@@ -175,12 +174,9 @@ def _dropout(train, test, classes, request):
 
 def _write(points, prefix):
     from jvi.assessment.bayes_plots import picture
-    from jvi.files import atomic_write, write_json
+    from jvi.files import write_csv, write_json
 
-    with atomic_write(f"{prefix}.csv") as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Point._fields)
-        writer.writerows(points)
+    write_csv(f"{prefix}.csv", [point._asdict() for point in points])
     write_json(f"{prefix}.json", {"rows": _rows(points)})
     picture(f"{prefix}.png", _draw, points, panels=2)
 

@@ -183,7 +183,8 @@ def _said(result):
 def _conclude(folder, experiment):
     """Tables and plots of the results that there are."""
     from jvi.assessment.comparison import read_results
-    from jvi.assessment.comparison_tables import rows, show, write_csv, write_markdown
+    from jvi.assessment.comparison_tables import rows, show, write_markdown
+    from jvi.files import write_csv
 
     results = read_results(folder, experiment.estimators)
     if not results:

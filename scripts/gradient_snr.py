@@ -96,6 +96,7 @@ def main(argv=None):
     from tqdm import tqdm
 
     from jvi.assessment.signal_to_noise import third_pass
+    from jvi.files import write_csv
 
     arguments, given = arguments_of(__doc__, argv)
     request = _request(arguments, given)
@@ -115,7 +116,7 @@ def main(argv=None):
             for point in _measured(link, x, name, pair, i, groups, request, bar)
         ]
     rows = _rows(points, len(x))
-    _write_csv(f"{request['prefix']}.csv", rows)
+    write_csv(f"{request['prefix']}.csv", rows)
     _write_json(f"{request['prefix']}.json", rows, list(_fits(points)))
     _draw(f"{request['prefix']}.png", points)
     if not arguments["--quiet"]:
@@ -302,17 +303,6 @@ def _rows(points, num_points):
         }
         for name, group, k, m, noise in points
     ]
-
-
-def _write_csv(path, rows):
-    import csv
-
-    from jvi.files import atomic_write
-
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def _write_json(path, rows, fits):

@@ -188,11 +188,11 @@ def _said(result, unit):
 
 def _conclude(folder, data):
     """Table and pictures of the results that there are."""
-    from jvi.assessment.comparison_tables import write_csv
     from jvi.assessment.factorised import baselines
     from jvi.assessment.flow_experiments import load, trained
     from jvi.assessment.flow_plots import draw_curves, draw_images
     from jvi.assessment.flow_tables import by_label, rows, show
+    from jvi.files import write_csv
 
     results = load(folder)
     if not results:

@@ -43,9 +43,9 @@ def evaluate_file(typed, given):
     from jvi.assessment.summary import summary
     from jvi.engine.ranks import ranks
 
-    check(typed, given)
-    if ranks().rank:  # one of them is enough
+    if ranks().rank:  # one of them is enough, and would see what another has written
         return
+    check(typed, given)
     path, told = typed["--log-weights"], not typed["--quiet"]
     log_w = read(path, typed["--name"])
     if told:

@@ -17,7 +17,9 @@ from jvi.files import (
     atomic_write,
     locked,
     make_folders,
+    refuse_existing,
     remove_leftovers,
+    write_csv,
     write_json,
 )
 
@@ -62,6 +64,25 @@ def test_json_is_whole_or_not_at_all(tmp_path):
         write_json(path, {"a": object()})
     assert json.loads(path.read_text()) == {"a": [1, None]}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_table_is_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [{"a": 1, "b": float("nan")}, {"a": -np.inf, "b": "é, or x", "c": True}]
+    write_csv(path, rows)
+    assert path.read_bytes().decode() == 'a,b,c\n1,,\n,"é, or x",True\n'
+    write_csv(path, rows, ["b", "d"])
+    assert path.read_bytes().decode() == 'b,d\n,\n"é, or x",\n'
+    with pytest.raises(TypeError):
+        write_csv(path, [*rows, 1])
+    assert path.stat().st_size > 0 and list(tmp_path.iterdir()) == [path]
+
+
+def test_files_that_exist_are_refused(tmp_path):
+    refuse_existing([tmp_path / "none"])
+    (tmp_path / "dangling").symlink_to(tmp_path / "none")
+    with pytest.raises(FileExistsError, match=r"dangling exists: .* overwrite=True"):
+        refuse_existing([tmp_path / "none", tmp_path / "dangling"])
 
 
 def test_what_fails_leaves_the_old_file_and_its_folder(tmp_path):

@@ -18,7 +18,15 @@ def _back_to_page(app, page, template, context, doctree):
         context["body"] = BACK.sub(r'\1"', context["body"])
 
 
+def _without_sourceless(app, env):
+    """viewcode lists modules that it has no source of, as stand-ins for what is not installed."""
+    modules = getattr(env, "_viewcode_modules", {})
+    for name in [name for name, found in modules.items() if not found]:
+        del modules[name]
+
+
 def setup(app) -> dict:
+    app.connect("env-updated", _without_sourceless)
     app.connect("autodoc-skip-member", _is_of_others)
     app.connect("html-page-context", _back_to_page)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

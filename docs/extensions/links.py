@@ -7,10 +7,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from markdown_pages import problems
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-
 # Attributes whose value a browser fetches when it shows the page; of <link>, these kinds.
 LOADED = {"img": "src", "script": "src", "iframe": "src", "source": "src", "video": "src"}
 LINKED = {"stylesheet", "icon", "preload", "modulepreload", "preconnect", "shortcut icon"}
@@ -71,8 +67,7 @@ def _check(app, error):
     from sphinx.util import logging
 
     if error is None and app.builder.format == "html":
-        found = [*broken(Path(app.outdir)), *problems(ROOT / "README.md")]
-        for sentence in found:
+        for sentence in broken(Path(app.outdir)):
             logging.getLogger(__name__).warning(sentence, type="links")
 
 

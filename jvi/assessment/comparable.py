@@ -41,8 +41,8 @@ def comparable(
         if not isinstance(found, Evaluation):
             return summary(given, bounds, samples, order).evaluations[-1]
         if samples not in (None, found.num_samples):
-            log_w = _log_weights(found, samples)
-            return summary(log_w, weighted, samples, order, unit=found.unit).evaluations[-1]
+            log_w, known = _log_weights(found, samples), weighted or bounds
+            return summary(log_w, known, samples, order, unit=found.unit).evaluations[-1]
         return _completed(found, weighted, order)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{name}: {error}") from None

@@ -142,6 +142,8 @@ def _stacked(variable, key):
 
 def _host(values, key):
     """An array, or a table of pandas, as NumPy's."""
+    if np.ma.is_masked(values):
+        raise ValueError(f"{key} has masked values: leave them out, or fill them with -inf")
     if "bfloat16" in str(getattr(values, "dtype", "")):  # which NumPy does not have
         values = values.float() if hasattr(values, "float") else values.astype(np.float32)
     try:

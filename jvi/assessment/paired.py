@@ -48,11 +48,11 @@ class Comparison(NamedTuple):
         For each estimate and model "estimate", "model", "reference", "num_samples", "num_images",
         "mean", "standard_error" (of it, over images) and "sampling_error" (by Monte Carlo), in
         nats; of the reference less, image by image, "difference", "paired_error" (its standard
-        error over images, which contains that by sampling), "difference_sampling_error" (the two
-        models' samples being independent), "z" (the difference in paired errors), "better" (the
-        images on which the model is the better one), "equal" and "verdict"; "ess", "heavy_tails"
-        and "k_threshold". Data that have another unit also have "unit", "value" and
-        "value_standard_error". nan is what is not known.
+        error over images, which contains that by sampling), "difference_sampling_error" (as of
+        independent samples; models that were given one seed share noise, which it does not know),
+        "z" (the difference in paired errors), "better" (the images on which the model is the better
+        one), "equal" and "verdict"; "ess", "heavy_tails" and "k_threshold". Data that have another
+        unit also have "unit", "value" and "value_standard_error". nan is what is not known.
     notes : list of str
         Reasons to doubt the verdicts, a sentence each.
     reference : str

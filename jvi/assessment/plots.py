@@ -32,6 +32,7 @@ __all__ = [
     "png",
     "save_png",
     "svg",
+    "with_error",
 ]
 
 # Both can be seen on white and on black; INK stands for the text's colour, whatever that is.
@@ -61,6 +62,11 @@ def number(value: float, form: str = ".2f") -> str:
     """A number as pages and pictures show it, with the minus sign that axes have."""
     form = form if abs(value) < 1e6 else ".3g"  # of models that diverged
     return format(value, form).replace("-", "\N{MINUS SIGN}")
+
+
+def with_error(mean: float, error: float, form: str = ".2f") -> str:
+    """A mean and its standard error, where there is one."""
+    return number(mean, form) + ("" if math.isnan(error) else f" ± {number(error, form)}")
 
 
 def grid(images: np.ndarray, image_shape: tuple[int, ...], columns: int) -> np.ndarray:

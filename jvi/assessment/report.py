@@ -28,7 +28,7 @@ from jvi.assessment.parts import (
     table,
 )
 from jvi.assessment.pictures import Pictures
-from jvi.assessment.plots import number
+from jvi.assessment.plots import number, with_error
 from jvi.assessment.rows import KL
 from jvi.assessment.told import (
     about,
@@ -153,7 +153,7 @@ def _told(row, unit):
         return LABELS[row["measure"]], number(row["mean"], ".3f"), given, "", *more
     errors = map(number, (row["standard_error"], row["sampling_error"]))
     if more:
-        more = [f"{number(row['value'], '.4f')} ± {number(row['value_standard_error'], '.4f')}"]
+        more = [with_error(row["value"], row["value_standard_error"], ".4f")]
     return LABELS[row["estimate"]], number(row["mean"]), *errors, *more
 
 
@@ -172,11 +172,8 @@ def _crossed(assessed: Sequence[Assessed], files):
 
 def _pair(column, cell):
     """A mean and its standard error."""
-    if cell is None:
-        return ""
     form = ".2f" if column == KL or "@" in column else ".3f"
-    error = "" if math.isnan(cell.error) else f" ± {number(cell.error, form)}"
-    return f"{number(cell.mean, form)}{error}"
+    return "" if cell is None else with_error(*cell, form)
 
 
 def _curve(log, since):

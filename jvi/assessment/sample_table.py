@@ -1,6 +1,8 @@
 """Tables of samples in text: a line for each, a column for each data point."""
 
 from array import array
+from io import BytesIO, TextIOWrapper
+from itertools import chain, islice
 from pathlib import Path
 
 import numpy as np
@@ -29,20 +31,16 @@ def of_text(content: bytes, path: str | Path) -> np.ndarray:
         For anything else than such a table, naming the line.
     """
     try:
-        text = content.decode("utf-8-sig")
+        content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: byte {error.start} is not text in UTF-8") from None
-    lines = text.splitlines()
-    split = _commas if "," in next(filter(str.strip, reversed(lines)), "") else str.split
-    rows, count, named = array("d"), 0, None
-    for place, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        cells = split(line)
-        if named is None:
-            named = _names(cells, path)
-            if named:
-                continue
+    split = _commas if b"," in content.rstrip().rpartition(b"\n")[2] else str.split
+    # One by one: a list of lines would be many times as large as the file.
+    text = TextIOWrapper(BytesIO(content), encoding="utf-8-sig")
+    lines = ((place, split(line)) for place, line in enumerate(text, 1) if line.strip())
+    first = [(place, cells) for place, cells in islice(lines, 1) if not _names(cells, path)]
+    rows, count = array("d"), 0
+    for place, cells in chain(first, lines):
         count = count or len(cells)
         if len(cells) != count:
             raise ValueError(f"{path}: line {place} has {len(cells)} values, others {count}")
@@ -74,5 +72,7 @@ def _names(cells, path):
             f"{path}: its first column has no name, so seems to number the lines: leave it out "
             "(index=False in pandas)"
         )
-    counted = [[str(i + first) for i in range(len(cells))] for first in (0, 1)]
-    return (len(cells) > 1 and cells in counted) or not any(map(_is_number, cells))
+    counted = len(cells) > 1 and any(
+        all(cell == str(i) for i, cell in enumerate(cells, first)) for first in (0, 1)
+    )
+    return counted or not any(map(_is_number, cells))

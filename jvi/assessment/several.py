@@ -68,6 +68,13 @@ def names_of(prefixes: Sequence[str]) -> list[str]:
     return [str(Path(*each[-length:])) for each in parts]
 
 
+def _names(files):
+    """By prefixes, or by files where two have one prefix: a snapshot and an .h5, say."""
+    prefixes = [each.prefix for each in files]
+    several_of_one = len(set(map(Path, prefixes))) < len(files)
+    return names_of([str(each.path) for each in files] if several_of_one else prefixes)
+
+
 def several(
     models: Sequence[tuple[Any, ModelFiles]],
     data: Dataset,
@@ -94,7 +101,7 @@ def several(
     ValueError
         When images do not fit one of the models, which is named, or log-weights are not finite.
     """
-    names = names_of([files.prefix for _, files in models])
+    names = _names([files for _, files in models])
     for name, (model, _) in zip(names, models, strict=True):
         try:
             check_fit(model, data, num_images)

@@ -13,7 +13,7 @@ from jvi.assessment.page import Html, tag
 from jvi.assessment.paired import Comparison
 from jvi.assessment.paired_rows import Row
 from jvi.assessment.parts import png, scroll, table
-from jvi.assessment.plots import number
+from jvi.assessment.plots import number, with_error
 from jvi.assessment.several import BOUNDS, One
 from jvi.assessment.told import about
 from jvi.datasets import NATS, Unit
@@ -32,7 +32,7 @@ def paired(found: Comparison) -> Html:
     rows = [
         (
             name,
-            *(_difference(each[bound]) for bound in bounds),
+            *(with_error(each[b]["difference"], each[b]["paired_error"]) for b in bounds),
             f"{each['iwae']['better']:,} of {each['iwae']['num_images']:,}",
             each["iwae"]["verdict"],
         )
@@ -42,10 +42,6 @@ def paired(found: Comparison) -> Html:
     header = ("model", *(LABELS[bound] for bound in bounds), "better on", "verdict")
     caption = CAPTIONS["paired"].format(reference=found.reference)
     return scroll(table("paired", rows, header, caption))
-
-
-def _difference(row):
-    return _pair(row["difference"], row["paired_error"])
 
 
 def estimates(ones: Mapping[str, One], unit: Unit, images: str) -> Iterator[Html]:
@@ -64,8 +60,9 @@ def _means(kind, ones, names, header, caption, prefix="", form=".2f"):
     keys = prefix.rstrip("_") or "mean", f"{prefix}standard_error"
     rows = []
     for name, one in ones.items():
-        found = [_row(one, each) for each in names]
-        rows.append((name, *(_pair(*(row[k] for k in keys), form) if row else "" for row in found)))
+        found = (_row(one, each) for each in names)
+        cells = (with_error(*(row[k] for k in keys), form) if row else "" for row in found)
+        rows.append((name, *cells))
     return table(kind, rows, header, caption)
 
 
@@ -89,7 +86,7 @@ def _beside(ones):
 def _told(one):
     """Pairs of a heading and a cell, for a model."""
     gap, weighted = one.assessed.rows[-1], _row(one, "iwae")
-    yield LABELS[gap["estimate"]], _pair(gap["mean"], gap["standard_error"])
+    yield LABELS[gap["estimate"]], with_error(gap["mean"], gap["standard_error"])
     yield "ESS", number(weighted["ess"], ".1f")
     if not math.isnan(weighted["heavy_tails"]):
         yield "heavy tails", f"{weighted['heavy_tails']:.0%}"
@@ -97,7 +94,7 @@ def _told(one):
         yield "active units", one.units
     for row in one.assessed.measures:
         if not row["measure"].startswith(UNITS):
-            yield LABELS[row["measure"]], _pair(row["mean"], row["standard_error"], ".3f")
+            yield LABELS[row["measure"]], with_error(row["mean"], row["standard_error"], ".3f")
 
 
 def models(ones: Mapping[str, One], said: Mapping[str, Any]) -> Html:
@@ -151,8 +148,3 @@ def _shape(ones):
 def listed(names: Sequence[str]) -> str:
     """Names in a sentence."""
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
-
-
-def _pair(mean, error, form=".2f"):
-    """A mean and its standard error, where there is one."""
-    return number(mean, form) + ("" if math.isnan(error) else f" ± {number(error, form)}")

@@ -193,6 +193,7 @@ def test_other_files_are_refused_with_what_to_do(tmp_path, log_w):
         (np.zeros((2, 3), bool), "is of bool: log-weights are floating"),
         ([["a", "b"]], "log-weights are floating-point numbers"),
         ([[1.0, 2.0], [3.0]], "log_w is no array of numbers: "),
+        (np.ma.masked_less([[0.0, -9.0]], -8.0), "has masked values: leave them out, or fill"),
         (np.array([[0.0, np.nan], [1.0, 2.0]]), r"holds nan \(sample 0 of data point 1\)"),
         (np.array([[0.0, 1.0], [np.inf, 2.0]]), r"holds inf \(sample 1 of data point 0\)"),
     ],
@@ -238,7 +239,9 @@ def test_log_likelihoods_are_no_log_weights(draws):
     data = xarray.Dataset({"x": (("chain", "draw", "row", "column"), values)})
     tree = xarray.DataTree.from_dict({"/log_likelihood": data})
     for name in (None, "x", "log_likelihood/x"):
-        with pytest.raises(ValueError, match=r"log_likelihood/x is log p\(x\|z\), not a log-weight"):
+        with pytest.raises(
+            ValueError, match=r"log_likelihood/x is log p\(x\|z\), not a log-weight"
+        ):
             read(tree, name)
 
 

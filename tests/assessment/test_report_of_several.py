@@ -294,6 +294,14 @@ def test_names_are_the_shortest_that_differ(prefixes, names):
     assert names_of(prefixes) == names
 
 
+def test_two_files_of_one_prefix_are_two_models(folder, tmp_path):
+    shutil.copytree(folder / "a", tmp_path / "a")
+    shutil.copy(folder / "a.meta.yaml", tmp_path / "a.meta.yaml")
+    write_model(tmp_path / "a.h5", read_model(folder / "a"))
+    page = Page(written(tmp_path, ["a", "a.h5"]))
+    assert [row[0] for row in page.tables["means"][1:]] == ["snapshot_bestvalobj", "a.h5"]
+
+
 def test_many_models_have_looks_of_their_own():
     looks = [tuple(plots_of_several._look(i).items()) for i in range(24)]
     assert len(set(looks)) == 24

@@ -335,7 +335,7 @@ def test_what_is_finished_is_printed_whatever_happens_later(
 
 
 def test_a_table_that_fails_leaves_nothing_behind(monkeypatch, run, prefix, capsys):
-    monkeypatch.setattr(tables.csv, "DictWriter", failing(OSError(28, "No space left"))(None))
+    monkeypatch.setattr(csv, "DictWriter", failing(OSError(28, "No space left"))(None))
     evaluate.main(["-s", "4", "--images", "3", str(prefix)])
     assert "note: the table is not written (No space left)" in capsys.readouterr().out
     assert not list(prefix.parent.glob("*.evaluation*"))

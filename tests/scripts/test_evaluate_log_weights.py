@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,6 +104,17 @@ def test_no_table_is_replaced(run, file):
     assert (file.parent / "w.evaluation.json").read_bytes() == before
     report = json.loads((file.parent / "w.evaluation-2.json").read_text())
     assert report["rows"][0]["num_samples"] == 8
+
+
+def test_one_rank_does_it_and_the_others_look_at_nothing(file, capsys, monkeypatch):
+    """Rank 0 may have written what another would refuse to write over."""
+    from jvi.engine import ranks
+
+    (file.parent / "t.json").write_text("rank 0's")
+    monkeypatch.setattr(ranks, "ranks", lambda: SimpleNamespace(rank=1))
+    evaluate.main(["--log-weights", str(file), "--table", str(file.parent / "t")])
+    assert capsys.readouterr().out == ""
+    assert sorted(path.name for path in file.parent.iterdir()) == ["t.json", "w.npz"]
 
 
 def test_a_name_chooses_the_array(run, file, log_w):
