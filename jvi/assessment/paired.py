@@ -134,16 +134,16 @@ class Comparison(NamedTuple):
         """
         if not overwrite:
             refuse_existing([f"{prefix}.json", f"{prefix}.csv"])
-        write_json(f"{prefix}.json", self.as_dict() | {"versions": versions()})
+        write_json(f"{prefix}.json", self.report())
         write_csv(f"{prefix}.csv", self.rows)
 
-    def as_dict(self) -> dict[str, Any]:
-        """What its file of JSON has, but for versions.
+    def report(self) -> dict[str, Any]:
+        """What the JSON says.
 
         Returns
         -------
         dict
-            By "reference", "rows" and "notes".
+            By "versions", "reference", "notes" and "rows".
 
         Examples
         --------
@@ -151,14 +151,11 @@ class Comparison(NamedTuple):
         >>> import jvi
         >>> log_w = np.log([[1.0, 2.0], [3.0, 2.0]])
         >>> found = jvi.compare({"a": log_w, "b": log_w + 1.0}, bounds=["iwae"])
-        >>> list(found.as_dict())
-        ['reference', 'rows', 'notes']
+        >>> list(found.report())
+        ['versions', 'reference', 'notes', 'rows']
         """
-        return {
-            "reference": self.reference,
-            "rows": self.rows,
-            "notes": self.notes,
-        }
+        found = {"versions": versions(), "reference": self.reference}
+        return found | {"notes": self.notes, "rows": self.rows}
 
     def _cells(self):
         """Rows of text, without columns that are empty, and the header."""

@@ -10,13 +10,14 @@ import numpy as np
 from jvi.assessment.advice import about_axes, about_zeros
 from jvi.assessment.comparable import name_in
 from jvi.assessment.estimates import Evaluation
+from jvi.assessment.paired_rows import ERRORS
 from jvi.assessment.tables import NOISY
 
 __all__ = ["notes_on"]
 
 TAILS = 0.05  # share of images with a heavy tail, above which the bias of IWAE may matter
 ALIKE = 2.0  # a correlation below so many of its standard errors, 1 / √N, is hardly one
-FEWEST = 20  # images, of which a correlation says something
+FEWEST = 20  # images, of which a correlation or a standard error says something
 
 
 def notes_on(
@@ -32,6 +33,7 @@ def notes_on(
     parts = (
         (_left_out(evaluations, bound) for bound in left_out),
         _samples(evaluations),
+        _few(rows),
         _unlike(evaluations, rows, reference),
         _weights(evaluations),
         _bias(rows),
@@ -51,6 +53,13 @@ def _samples(evaluations):
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
         yield f"different numbers of samples ({told}): of bounds of different K the bias differs"
+
+
+def _few(rows):
+    """Of so few images that two standard errors are no interval of 95%."""
+    count = rows[0]["num_images"]
+    if count < FEWEST:
+        yield f"{count} images are few: verdicts by {ERRORS:g} errors are wrong more often than 5%"
 
 
 def _unlike(evaluations, rows, reference):

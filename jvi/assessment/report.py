@@ -151,7 +151,7 @@ def _told(row, unit):
         error = row["standard_error"]
         given = "" if math.isnan(error) else number(error, ".3f")
         return LABELS[row["measure"]], number(row["mean"], ".3f"), given, "", *more
-    errors = map(number, (row["standard_error"], row["sampling_error"]))
+    errors = number(row["standard_error"]), number(row["sampling_error"], ".3f")
     if more:
         more = [with_error(row["value"], row["value_standard_error"], ".4f")]
     return LABELS[row["estimate"]], number(row["mean"]), *errors, *more

@@ -9,7 +9,7 @@ from jvi.assessment.doubts import trained_as
 from jvi.assessment.evaluation import latent_means
 from jvi.assessment.paired import Comparison, compared
 from jvi.assessment.pictures import Pictures
-from jvi.assessment.tables import counted, versions
+from jvi.assessment.tables import counted
 from jvi.assessment.told import Kept, kept, log_of, reasons
 from jvi.datasets import Dataset
 from jvi.evidence.diagnostics import active_units
@@ -138,8 +138,7 @@ def record(found: Several, data: Dataset, num_samples: int, seed: int) -> dict[s
         "num_samples": num_samples,
         "seed": seed,
         "models": [_of_one(name, one) for name, one in found.models.items()],
-        **found.paired.as_dict(),
-        "versions": versions(),
+        **found.paired.report(),
     }
 
 

@@ -32,7 +32,7 @@ def paired(found: Comparison) -> Html:
     rows = [
         (
             name,
-            *(with_error(each[b]["difference"], each[b]["paired_error"]) for b in bounds),
+            *(with_error(each[b]["difference"], each[b]["paired_error"], ".3f") for b in bounds),
             f"{each['iwae']['better']:,} of {each['iwae']['num_images']:,}",
             each["iwae"]["verdict"],
         )

@@ -265,6 +265,12 @@ def test_different_numbers_of_samples_are_allowed_and_said(models):
     assert "different numbers" not in notes(models)
 
 
+def test_few_images_are_said_to_be_few(models):
+    told = notes({name: each[:, :8] for name, each in models.items()})
+    assert "8 images are few: verdicts by 2 errors are wrong more often than 5%" in told
+    assert "are few" not in notes(models)
+
+
 def test_images_that_are_no_pairs_are_noticed(models):
     order = np.random.default_rng(3).permutation(N)
     told = notes({"a": models["a"], "b": models["b"][:, order]})

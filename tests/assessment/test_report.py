@@ -82,7 +82,7 @@ def test_its_numbers_are_those_of_evaluate(prefix, page):
     assert header == ["bound or estimate", "nats per image", "± images", "± samples"]
     for row, label, name in zip(rows, ("ELBO", "IWAE", "JVI-1"), result.mean, strict=True):
         errors = result.standard_error[name], result.sampling_error[name]
-        shown = [f"{error:.2f}" for error in errors]
+        shown = [f"{errors[0]:.2f}", f"{errors[1]:.3f}"]
         assert row == [label, f"\N{MINUS SIGN}{-result.mean[name]:.2f}", *shown]
     values, limit = result.per_image, 1 - 1 / math.log10(64)
     active = active_units(model.encode(x)[0]).sum()
@@ -101,7 +101,7 @@ def test_what_is_measured_beside_bounds_is_told(prefix, page):
     header, kl, similar = page.tables["measures"]
     assert header == ["beside bounds", "mean", "± images", "± samples"]
     told = [gap.mean(), gap.std(ddof=1) / math.sqrt(IMAGES), sampling]
-    assert kl == ["\N{MINUS SIGN}KL(q‖p)", *(plots.number(each) for each in told)]
+    assert kl == ["\N{MINUS SIGN}KL(q‖p)", *map(plots.number, told, [".2f", ".2f", ".3f"])]
     told = [values.mean(), values.std(ddof=1) / math.sqrt(IMAGES)]
     assert similar == ["SSIM", *(plots.number(each, ".3f") for each in told), ""]
 

@@ -101,7 +101,7 @@ def test_differences_are_paired(page, evaluations):
     for name, _, cell, *_, better, verdict in rows:
         gap = evaluations[name].per_image["iwae"] - evaluations[best].per_image["iwae"]
         error = gap.std(ddof=1) / np.sqrt(IMAGES)
-        assert cell == told(gap.mean(), error)
+        assert cell == f"{plots.number(gap.mean(), '.3f')} ± {error:.3f}"
         assert better == f"{(gap > 0).sum()} of {IMAGES}"
         assert verdict == ("worse" if gap.mean() < -2 * error else "undecided")
     assert f"{best} has the highest IWAE, " in page.text
