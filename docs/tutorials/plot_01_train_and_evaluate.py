@@ -189,4 +189,4 @@ plt.show()
 # - How far can these numbers be trusted, for a model of any library?
 #   :doc:`plot_02_how_good_is_my_vae`.
 # - What to publish, and with how many samples: :doc:`/evaluation`.
-# - How the jackknife of any order is exact in O(K): :doc:`/jackknife`.
+# - How the jackknife is exact in O(K), up to order 16: :doc:`/jackknife`.
