@@ -107,6 +107,7 @@ def test_a_child_process_has_the_allocators_settings():
         assert found == settings.get("MALLOC_MMAP_MAX_")
 
 
+@pytest.mark.slow
 def test_the_whole_run(tmp_path, monkeypatch, capsys):
     def here(allocator, function, *arguments):
         return function(*arguments, TINY)

@@ -12,6 +12,7 @@ from jvi.scripts.convolution_costs import Case
 CASES = [Case(5, 6, 8, 9), Case(3, 7, 3, 4, 5, 2, first=True)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=["inner", "first"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_all_programs_do_the_layer_on_all_images(case, threads):
