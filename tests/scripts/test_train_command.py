@@ -442,7 +442,7 @@ def test_but_not_all_of_them(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_killed_at_any_moment_and_continued_it_ends_the_same(tmp_path):
-    """Also while writing: a hundred times, at random moments.
+    """Also while writing: sixty times, at random moments.
 
     Processes are forked from one that has imported everything, so that they are killed at work.
     """
@@ -456,7 +456,7 @@ def test_killed_at_any_moment_and_continued_it_ends_the_same(tmp_path):
     def written():
         return latest.stat().st_mtime_ns if latest.exists() else 0
 
-    for kills in range(101):
+    for kills in range(61):
         words = ["--resume", str(tmp_path / "m"), "--quiet"] if latest.exists() else new
         child = processes.Process(target=train.main, args=(words,))
         child.start()
@@ -464,7 +464,7 @@ def test_killed_at_any_moment_and_continued_it_ends_the_same(tmp_path):
             before = written()
             while written() == before and child.is_alive():
                 time.sleep(0.001)
-        child.join(120 if kills == 100 else rng.uniform(0, 0.03))
+        child.join(120 if kills == 60 else rng.uniform(0, 0.03))
         if child.exitcode is not None:
             break
         child.kill()
