@@ -9,6 +9,8 @@ import numpy as np
 
 __all__ = ["of_text"]
 
+MOST_IN_LINE = 2**22  # characters, of which a value takes two or more and 72 bytes when it is read
+
 
 def of_text(content: bytes, path: str | Path) -> np.ndarray:
     """The numbers of a table, a sample a line, below a line of names or without one.
@@ -37,7 +39,8 @@ def of_text(content: bytes, path: str | Path) -> np.ndarray:
     split = _commas if b"," in content.rstrip().rpartition(b"\n")[2] else str.split
     # One by one: a list of lines would be many times as large as the file.
     text = TextIOWrapper(BytesIO(content), encoding="utf-8-sig")
-    lines = ((place, split(line)) for place, line in enumerate(text, 1) if line.strip())
+    filled = ((place, line) for place, line in enumerate(text, 1) if line.strip())
+    lines = ((place, split(_short(line, place, path))) for place, line in filled)
     first = [(place, cells) for place, cells in islice(lines, 1) if not _names(cells, path)]
     rows, count = array("d"), 0
     for place, cells in chain(first, lines):
@@ -51,6 +54,15 @@ def of_text(content: bytes, path: str | Path) -> np.ndarray:
     if not rows:
         raise ValueError(f"{path}: has no lines of numbers, one for each sample")
     return np.frombuffer(rows).reshape(-1, count)
+
+
+def _short(line, place, path):
+    """A line, unless it is so long that it would take far more memory than the file."""
+    if len(line) > MOST_IN_LINE:
+        raise ValueError(
+            f"{path}: line {place} has more than {MOST_IN_LINE:,} characters: write .npz instead"
+        )
+    return line
 
 
 def _commas(line):

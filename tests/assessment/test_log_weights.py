@@ -142,6 +142,7 @@ def test_tables_of_text_take_little_memory(tmp_path, table, most):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
+        pytest.param("0," * 2**21 + "0", "line 1 has more than 4,194,304 char", id="a long line"),
         ("", "has no lines of numbers"),
         ("a,b\n", "has no lines of numbers"),
         ("1.5,oops\n2,3\n", "line 1 has 'oops' where a number should be"),
