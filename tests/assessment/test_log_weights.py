@@ -223,9 +223,14 @@ def draws():
 def test_inference_data(draws):
     arviz = pytest.importorskip("arviz")
     values, expected = draws
-    data = arviz.from_dict(
-        posterior={"mu": values[..., 0, 0]}, sample_stats={"log_w": values, "lp": values + 1}
-    )
+    groups = {
+        "posterior": {"mu": values[..., 0, 0]},
+        "sample_stats": {"log_w": values, "lp": values + 1},
+    }
+    if arviz.__version__.startswith("0."):
+        data = arviz.from_dict(**groups)  # an InferenceData
+    else:
+        data = arviz.from_dict(groups)  # a DataTree
     np.testing.assert_array_equal(read(data), expected)
     np.testing.assert_array_equal(read(data, "sample_stats/lp"), expected + 1)
     with pytest.raises(ValueError, match="has no 'x': name one of what it holds, 'posterior/mu'"):
