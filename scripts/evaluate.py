@@ -230,9 +230,7 @@ def _of_log_weights(arguments, given):
         arguments["--eval"] = log_weights.BOUNDS
     with asked():
         typed = {**arguments, **_typed(arguments)}
-    check_effects(
-        given, ["--jvi-order"], "jvi" in arguments["--eval"].split(","), '"jvi" in --eval'
-    )
+    _check_order(arguments, given)
     log_weights.evaluate_file(typed, given)
 
 
@@ -333,11 +331,16 @@ def _start(arguments):
 
 def _check_effects(arguments, given):
     """Refuse options that nothing asked for looks at."""
+    _check_order(arguments, given)
     names = arguments["--eval"].split(",")
-    check_effects(given, ["--jvi-order"], "jvi" in names, '"jvi" in --eval')
     annealed = any(name.startswith("ais") for name in names) or arguments["--bdmc"]
     options = [option for option in arguments if option.startswith("--ais-")]
     check_effects(given, options, annealed, '"ais" in --eval, and --bdmc')
+
+
+def _check_order(arguments, given):
+    names = arguments["--eval"].split(",")
+    check_effects(given, ["--jvi-order"], "jvi" in names, '"jvi" in --eval')
 
 
 def _check_outputs(request, files):

@@ -24,10 +24,10 @@ MOST_BYTES, MOST_TEXT = 2**33, 2**28
 RATIO, SPARE = 4, 2**27
 
 TEXTS = (".csv", ".tsv", ".txt")
+PYTORCH = "PyTorch's format is not read: write numpy.save(FILE, tensor.numpy()), as .npy"
 OTHERS = {
-    ".pt": "PyTorch's format is not read: write numpy.save(FILE, tensor.numpy()), as .npy",
+    **dict.fromkeys((".pt", ".pth"), PYTORCH),
     ".mat": "MATLAB's format is not read: write .npz, as evaluate.py --logw FILE.npz does",
-    ".pth": "PyTorch's format is not read: write numpy.save(FILE, tensor.numpy()), as .npy",
     ".nc": "open it with arviz.from_netcdf or xarray.open_datatree, and give what that returns",
     ".zarr": "open it with arviz.from_zarr or xarray.open_datatree, and give what that returns",
 }

@@ -30,6 +30,7 @@ from jvi.assessment.parts import (
 from jvi.assessment.pictures import Pictures
 from jvi.assessment.plots import number, with_error
 from jvi.assessment.rows import KL
+from jvi.assessment.tables import counted
 from jvi.assessment.told import (
     about,
     active,
@@ -135,7 +136,7 @@ def _estimates(assessed, means, images, what):
     ess = f"{number(result.per_image['ess'].mean(), '.1f')} of {result.num_samples}"
     diagnosis = {"effective sample size, mean": ess} | heavy_tails(result)
     if means:
-        diagnosis["active latent units"] = active(means)
+        diagnosis["active latent units"] = counted(*active(means))
     header = "bound or estimate", "nats per image", "± images", "± samples"
     if unit != NATS:
         header, caption = (*header, f"{unit.name} ± images"), caption + CAPTIONS["bits"]

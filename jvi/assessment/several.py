@@ -10,9 +10,8 @@ from jvi.assessment.evaluation import latent_means
 from jvi.assessment.paired import Comparison, compared
 from jvi.assessment.pictures import Pictures
 from jvi.assessment.tables import counted
-from jvi.assessment.told import Kept, kept, log_of, reasons
+from jvi.assessment.told import Kept, active, kept, log_of, reasons
 from jvi.datasets import Dataset
-from jvi.evidence.diagnostics import active_units
 from jvi.models.files import ModelFiles
 
 __all__ = ["BOUNDS", "One", "Several", "names_of", "record", "several"]
@@ -116,15 +115,15 @@ def _one(model, files, data, num_images, num_samples, seed, progress):
     assessed = assess(model, data, num_images, num_samples, seed, progress)
     result = assessed.result._replace(log_w=None)  # of all models they would fill the memory
     means = latent_means(model, assessed.x, seed) if hasattr(model.link, "latent_means") else []
-    log = log_of(files)
+    log, (units, of_all) = log_of(files), active(means)
     return One(
         files=files,
         assessed=assessed._replace(result=result),
         pictures=Pictures(model, assessed.x, data.image_shape),
         log=log,
         since=kept(files, log),
-        active=[int(active_units(mean).sum()) for mean in means],
-        latent=[mean.shape[1] for mean in means],
+        active=units,
+        latent=of_all,
         reasons=reasons(files, result),
     )
 

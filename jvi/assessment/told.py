@@ -9,7 +9,6 @@ import numpy as np
 import jvi
 from jvi.assessment.doubts import binary_pixels, doubts, read_log, trained_as, trainer_state
 from jvi.assessment.evaluation import Evaluation
-from jvi.assessment.tables import counted
 from jvi.datasets import Dataset, binarise, dequantise, of_bytes
 from jvi.evidence.diagnostics import MIN_TAIL, active_units, pareto_threshold
 from jvi.models.files import ModelFiles
@@ -101,7 +100,6 @@ def heavy_tails(result: Evaluation) -> dict[str, str]:
     return {f"images with Pareto k > {threshold:.2f}": f"{share:.0%}"}
 
 
-def active(means: Sequence[np.ndarray]) -> str:
-    """How many latent units of each layer are active, of the means of q(z|x)."""
-    units = [active_units(mean) for mean in means]
-    return counted([each.sum() for each in units], [*map(len, units)])
+def active(means: Sequence[np.ndarray]) -> tuple[list[int], list[int]]:
+    """How many latent units of each layer are active, by the means of q(z|x), and of how many."""
+    return [int(active_units(mean).sum()) for mean in means], [mean.shape[1] for mean in means]
